@@ -1,0 +1,55 @@
+"""Which numbers bound the system, and who says so?
+
+One named constant a limit, with its source. Limits of the exchange with the campaign side
+lie in `amity.exchange.guardrails`.
+"""
+
+from __future__ import annotations
+
+STREAM_REQUEST_BYTES_MAX = 1_048_576
+"""A streaming request. Behaviour: platform-collect.md §6, §10."""
+
+EVENT_BYTES_MAX = 10_240
+"""An event in the profile. Behaviour: platform-collect.md §10."""
+
+RECORD_BYTES_MAX = 102_400
+"""A record in the profile. Behaviour: platform-collect.md §10."""
+
+BATCH_FILE_BYTES_MAX = 268_435_456
+"""One file put in a single request. Behaviour: platform-collect.md §5."""
+
+GRAPH_IDENTITIES_MAX = 50
+"""Identities in one graph. Behaviour: platform-audiences.md §1.4."""
+
+RECORD_IDENTITIES_MAX = 20
+"""Identities in one record. Behaviour: platform-audiences.md §1.4."""
+
+IDENTITY_VALUE_CHARS_MAX = 1_024
+"""One identity value. Behaviour: platform-audiences.md §1.4."""
+
+UNIQUE_NAMESPACES_MAX = 3
+"""Unique namespaces in the linking rules. Behaviour: platform-audiences.md §2.1."""
+
+MERGE_POLICIES_MAX = 5
+"""Merge policies in a sandbox. Behaviour: platform-audiences.md §3.2."""
+
+JSON_DEPTH_MAX = 64
+"""Nesting of a JSON body. Ours: deeper is an attack, not data."""
+
+BODY_BYTES_MAX = 4_194_304
+"""A control-plane request body. Ours."""
+
+STEP_BATCH_RECORDS_MAX = 1_000
+"""Records in one transaction of the runner. Source: engines.md B (batches of 100–1000)."""
+
+STEP_TRIES_MAX = 3
+"""Tries before a record becomes a failed record. Ours."""
+
+LOG_PARTITIONS = 64
+"""Partitions of a topic in one log file. Source: ARCHITECTURE §2."""
+
+LAG_RECORDS_MAX = 200_000
+"""Unprocessed log records at which the door answers 429. Ours."""
+
+DISK_FREE_BYTES_MIN = 512 * 1024 * 1024
+"""Free disk below which the door answers 503. Ours."""
