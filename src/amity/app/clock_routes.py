@@ -1,0 +1,93 @@
+"""How does one advance the virtual business clock?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter
+
+from amity.access.guard import needs
+from amity.access.principal import Principal
+from amity.flow.ticks import ENCODER, TICK_TOPIC, Tick
+from amity.kernel.clock import (
+    BusinessClock,
+    VirtualBusinessClock,
+    duration_ms,
+    from_iso,
+    to_iso,
+)
+from amity.kernel.errors import Conflict, Invalid
+from amity.storage.ports import Entry, Log
+
+
+class ClockIsReal(Conflict):
+    """This server runs on real time: start it with --clock to have a clock you can advance."""
+
+
+class ClockAdvance:
+    """Moves the virtual clock and waits until the effects can be seen.
+
+    Args:
+        clock: The business clock of this process.
+        log: Where the tick is appended.
+        wait: Waits until the worker has done the tick that ends at this log offset.
+    """
+
+    def __init__(self, clock: BusinessClock, log: Log, wait: Callable[[int], None]) -> None:
+        self._clock = clock
+        self._log = log
+        self._wait = wait
+
+    def advance(self, body: dict[str, Any]) -> dict[str, str]:
+        clock = self._clock
+        if not isinstance(clock, VirtualBusinessClock):
+            raise ClockIsReal
+        clock.advance_to(self._target(body, clock.now_ms()))
+        tick = ENCODER.encode(Tick(to_ms=clock.now_ms()))
+        ((_, offset),) = self._log.append([Entry(TICK_TOPIC, b"", tick)])
+        self._wait(offset)
+        return {"now": to_iso(clock.now_ms())}
+
+    def now(self) -> dict[str, Any]:
+        virtual = isinstance(self._clock, VirtualBusinessClock)
+        return {"now": to_iso(self._clock.now_ms()), "virtual": virtual}
+
+    @staticmethod
+    def _target(body: dict[str, Any], now_ms: int) -> int:
+        match body:
+            case {"advance": str(text), **rest} if not rest:
+                return now_ms + duration_ms(text)
+            case {"to": str(text), **rest} if not rest:
+                return from_iso(text)
+        raise Invalid('send {"advance": "PT1H"} or {"to": "2017-10-30T01:00:00Z"}')
+
+
+def last_tick_ms(log: Log) -> int:
+    """Where the virtual clock stood when it last moved; 0 when it never did."""
+    decode = msgspec.msgpack.Decoder(Tick).decode
+    positions: dict[int, int] = {}
+    newest = 0
+    while records := log.poll(TICK_TOPIC, positions, 1_000):
+        for record in records:
+            newest = max(newest, decode(record.body).to_ms)
+            positions[record.partition] = record.offset + 1
+    return newest
+
+
+def router(clock: ClockAdvance) -> APIRouter:
+    """`GET|POST /admin/clock`."""
+    routes = APIRouter(prefix="/admin", tags=["clock"])
+
+    @routes.post("/clock")
+    def advance(
+        body: dict[str, Any], principal: Annotated[Principal, needs("manage-clock")]
+    ) -> dict[str, str]:
+        return clock.advance(body)
+
+    @routes.get("/clock")
+    def now(principal: Annotated[Principal, needs("manage-clock")]) -> dict[str, Any]:
+        return clock.now()
+
+    return routes

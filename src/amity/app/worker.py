@@ -1,0 +1,73 @@
+"""The worker process: stages, sinks and timers of one data folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from amity.app.folder import DataFolder
+from amity.app.logs import configure_logs
+from amity.app.loop import Loop
+from amity.app.worker_side import build_worker
+from amity.kernel.clock import RealSystemClock, SystemClock
+
+STATUS_INTERVAL_S = 0.25
+
+
+class Reporter:
+    """Writes status lines for the HTTP process, no oftener than needed."""
+
+    def __init__(self, loop: Loop, system: SystemClock) -> None:
+        self._loop = loop
+        self._system = system
+        self._last: dict[str, Any] = {}
+        self._next_s = 0.0
+
+    def report(self, *, force: bool = False) -> None:
+        now_s = self._system.monotonic_s()
+        ticked = self._last.get("tick_done") != self._loop.tick_done
+        if not (force or ticked or now_s >= self._next_s):
+            return
+        self._next_s = now_s + STATUS_INTERVAL_S
+        status = {"ready": True, "tick_done": self._loop.tick_done, "lag": self._loop.lag()}
+        if status != self._last:
+            self._last = status
+            sys.stdout.write(json.dumps(status) + "\n")
+            sys.stdout.flush()
+
+
+def wait_for_wake(timeout_s: float) -> bool:
+    """Sleep until a wake-up byte comes; False when the HTTP process has closed the pipe."""
+    readable, _, _ = select.select([0], [], [], timeout_s)
+    return not readable or os.read(0, 65_536) != b""
+
+
+def main() -> None:
+    """Run until the pipe from the HTTP process closes."""
+    parser = argparse.ArgumentParser(prog="amity.app.worker")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--public-url", required=True)
+    parser.add_argument("--clock", default="")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    configure_logs()
+    system = RealSystemClock()
+    with build_worker(DataFolder(arguments.data), arguments.clock) as loop:
+        reporter = Reporter(loop, system)
+        reporter.report(force=True)
+        alive = True
+        while alive:
+            moved = loop.turn()
+            reporter.report(force=not moved)
+            alive = wait_for_wake(0.0 if moved else loop.idle_wait_s())
+
+
+if __name__ == "__main__":
+    main()

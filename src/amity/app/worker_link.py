@@ -1,0 +1,118 @@
+"""How do the HTTP process and its worker speak?
+
+Over the worker's own pipes: a byte on stdin says "there is something new in the log" (so that an
+idle worker costs nothing), closing it says "end"; each line on stdout is a JSON status: ready, lag,
+the last tick done. The log, not this link, carries the data: losing a wake-up costs at most one
+poll interval.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from amity.kernel.clock import SystemClock
+from amity.kernel.errors import Unavailable
+
+LOG = structlog.get_logger()
+RESTART_PAUSE_S = 0.5
+
+
+class WorkerLink:
+    """Keeps one worker process running and knows its newest status."""
+
+    def __init__(self, arguments: Sequence[str], system: SystemClock) -> None:
+        self._arguments = [sys.executable, "-m", "amity.app.worker", *arguments]
+        self._system = system
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._keep, name="worker-link", daemon=True)
+        self.status: dict[str, Any] = {}
+        self.restarts = -1
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """End the worker after its current transaction."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.stdin is not None:
+            try:
+                process.stdin.close()
+            except OSError as error:
+                LOG.debug("worker pipe was already closed", error=str(error))
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._thread.join(timeout_s)
+
+    def wake(self) -> None:
+        """Tell the worker that the log has grown."""
+        process = self._process
+        if process is None or process.stdin is None or process.stdin.closed:
+            return
+        try:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        except (OSError, ValueError):
+            LOG.debug("worker is away; it reads the log when it is back")
+
+    def wait_for(self, ready: str, at_least: int, timeout_s: float) -> None:
+        """Wait until `status[ready] >= at_least`; raises `Unavailable` when it takes too long."""
+        until = self._system.monotonic_s() + timeout_s
+        with self._changed:
+            while self.status.get(ready, -1) < at_least:
+                left = until - self._system.monotonic_s()
+                if left <= 0:
+                    raise Unavailable(
+                        f"the worker did not report {ready} ≥ {at_least} within {timeout_s:g} s; "
+                        "it goes on: ask again, and see /healthz",
+                        retry_after_s=5,
+                    )
+                self._changed.wait(min(left, 0.5))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker runs and has finished starting."""
+        process = self._process
+        return process is not None and process.poll() is None and bool(self.status.get("ready"))
+
+    def _keep(self) -> None:
+        while not self._stopping:
+            self._run_once()
+            if not self._stopping:
+                LOG.error("worker ended; starting another", restarts=self.restarts + 1)
+                self._system.sleep(RESTART_PAUSE_S)
+
+    def _run_once(self) -> None:
+        self.restarts += 1
+        with subprocess.Popen(
+            self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            self._process = process
+            if self._stopping and process.stdin is not None:
+                process.stdin.close()
+            for line in process.stdout or ():
+                self._note(line)
+        with self._changed:
+            self.status = {}
+            self._changed.notify_all()
+
+    def _note(self, line: bytes) -> None:
+        try:
+            status = json.loads(line)
+        except ValueError:
+            LOG.info("worker says", line=line.decode(errors="replace").rstrip())
+            return
+        with self._changed:
+            self.status = {**self.status, **status}
+            self._changed.notify_all()
