@@ -1,0 +1,282 @@
+"""Where does a stage keep what it knows, on one machine?
+
+A SQLite file of ordered key-value tables, one SQL table a name, the scope leading every key.
+One writer at a time; readers of any process get snapshots.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from amity.kernel.errors import Unavailable
+from amity.kernel.scope import Scope
+from amity.storage.sqlite.connection import Connection, connect, table_name
+
+_PAGE_ROWS = 256
+_CHUNK_KEYS = 64
+
+_CREATE = (
+    "CREATE TABLE IF NOT EXISTS [table] "
+    "(scope TEXT NOT NULL, k BLOB NOT NULL, v BLOB NOT NULL, PRIMARY KEY (scope, k)) WITHOUT ROWID"
+)
+_PUT = (
+    "INSERT INTO [table] (scope, k, v) VALUES (?, ?, ?) "
+    "ON CONFLICT (scope, k) DO UPDATE SET v = excluded.v"
+)
+_DELETE = "DELETE FROM [table] WHERE scope = ? AND k = ?"
+_GET = "SELECT v FROM [table] WHERE scope = ? AND k = ?"
+_GET_CHUNK = (
+    "SELECT k, v FROM [table] WHERE scope = ? AND k IN ("
+    + ",".join("?" * _CHUNK_KEYS)
+    + ")"
+)
+_COUNT = "SELECT count(*) FROM [table] WHERE scope = ?"
+_SCAN = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? ORDER BY k LIMIT ?"
+_SCAN_TO = (
+    "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? AND k < ? ORDER BY k LIMIT ?"
+)
+_SCAN_BACK = (
+    "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? ORDER BY k DESC LIMIT ?"
+)
+_SCAN_BACK_TO = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? AND k < ? ORDER BY k DESC LIMIT ?"
+
+
+class _Statements:
+    """The statements of one table, made once."""
+
+    __slots__ = ("count", "create", "delete", "get", "get_chunk", "put", "scans")
+
+    def __init__(self, name: str) -> None:
+        table = table_name(name)
+        self.create = _CREATE.replace("[table]", table)
+        self.put = _PUT.replace("[table]", table)
+        self.delete = _DELETE.replace("[table]", table)
+        self.get = _GET.replace("[table]", table)
+        self.get_chunk = _GET_CHUNK.replace("[table]", table)
+        self.count = _COUNT.replace("[table]", table)
+        self.scans = {
+            (reverse, bounded): text.replace("[table]", table)
+            for (reverse, bounded), text in {
+                (False, False): _SCAN,
+                (False, True): _SCAN_TO,
+                (True, False): _SCAN_BACK,
+                (True, True): _SCAN_BACK_TO,
+            }.items()
+        }
+
+
+class _Catalog:
+    """Which tables exist, and their statements; shared by all transactions of a file."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Statements] = {}
+        self.existing: set[str] = set()
+
+    def statements(self, name: str) -> _Statements:
+        found = self._known.get(name)
+        if found is None:
+            found = self._known[name] = _Statements(name)
+        return found
+
+
+class SqliteReader:
+    """One snapshot; ends with its block."""
+
+    def __init__(self, connection: Connection, catalog: _Catalog) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self._created: set[str] = set()
+        self._open = True
+
+    def get_many(
+        self, table: str, scope: Scope, keys: Iterable[bytes]
+    ) -> dict[bytes, bytes]:
+        """The values of those keys that exist."""
+        if not self._exists(table):
+            return {}
+        statements = self._catalog.statements(table)
+        at = scope.key
+        pending = list(keys)
+        found: dict[bytes, bytes] = {}
+        execute = self._connection.execute
+        whole = len(pending) - len(pending) % _CHUNK_KEYS
+        for start in range(0, whole, _CHUNK_KEYS):
+            found.update(
+                execute(
+                    statements.get_chunk, (at, *pending[start : start + _CHUNK_KEYS])
+                ).fetchall()
+            )
+        for key in pending[whole:]:
+            row = execute(statements.get, (at, key)).fetchone()
+            if row is not None:
+                found[key] = row[0]
+        return found
+
+    def scan(  # noqa: PLR0913 - the port's own signature
+        self,
+        table: str,
+        scope: Scope,
+        *,
+        start: bytes = b"",
+        end: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys from `start` to before `end`, in byte order; may be written to meanwhile."""
+        pages = self._pages(table, scope.key, (start, end), reverse=reverse, rows=limit)
+        return islice(pages, limit)
+
+    def count(self, table: str, scope: Scope) -> int:
+        """How many keys."""
+        if not self._exists(table):
+            return 0
+        statement = self._catalog.statements(table).count
+        return int(self._connection.execute(statement, (scope.key,)).fetchone()[0])
+
+    def end(self) -> None:
+        """No reads after this."""
+        self._open = False
+
+    def _pages(
+        self,
+        table: str,
+        scope: str,
+        bounds: tuple[bytes, bytes | None],
+        *,
+        reverse: bool,
+        rows: int | None,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        if not self._exists(table):
+            return
+        scans = self._catalog.statements(table).scans
+        start, end = bounds
+        page_rows = _PAGE_ROWS if rows is None else min(rows, _PAGE_ROWS)
+        while True:
+            self._check_open()
+            values: tuple[Any, ...] = (scope, start, page_rows)
+            if end is not None:
+                values = (scope, start, end, page_rows)
+            page = self._connection.execute(
+                scans[reverse, end is not None], values
+            ).fetchall()
+            yield from page
+            if len(page) < page_rows:
+                return
+            last = page[-1][0]
+            start, end = (start, last) if reverse else (last + b"\x00", end)
+
+    def _exists(self, table: str) -> bool:
+        self._check_open()
+        if table in self._catalog.existing or table in self._created:
+            return True
+        found = self._connection.execute(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?",
+            (table_name(table),),
+        ).fetchone()
+        if found is not None:
+            self._created.add(table)
+        return found is not None
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Unavailable("this transaction has ended; open another one")
+
+
+class SqliteWriter(SqliteReader):
+    """A transaction; sees its own writes."""
+
+    def put_many(
+        self, table: str, scope: Scope, items: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Create or replace; of two values of one key the later counts."""
+        at = scope.key
+        # In key order, so that neighbours share their page.
+        rows = [(at, key, value) for key, value in sorted(dict(items).items())]
+        if rows:
+            self._make(table)
+            self._connection.executemany(self._catalog.statements(table).put, rows)
+
+    def delete_many(self, table: str, scope: Scope, keys: Iterable[bytes]) -> None:
+        """Remove those that exist."""
+        if self._exists(table):
+            at = scope.key
+            statement = self._catalog.statements(table).delete
+            self._connection.executemany(statement, [(at, key) for key in keys])
+
+    def created(self) -> set[str]:
+        """The tables that exist once this is committed."""
+        return self._created
+
+    def _make(self, table: str) -> None:
+        if not self._exists(table):
+            self._connection.execute(self._catalog.statements(table).create)
+            self._created.add(table)
+
+
+class SqliteState:
+    """A `State` in one file.
+
+    Args:
+        path: The file; made when missing.
+        synchronous: ``FULL`` makes every commit durable. ``OFF`` is for simulations whose
+            crashes end no process.
+    """
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._catalog = _Catalog()
+        self._write_lock = threading.Lock()
+        self._writer = connect(path, synchronous=synchronous, cache_kb=65_536)
+        self._idle: list[Connection] = []
+        self._idle_lock = threading.Lock()
+
+    @contextmanager
+    def write(self) -> Iterator[SqliteWriter]:
+        """A durable transaction: commits at the end of the block, rolls back on an exception."""
+        with self._write_lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            writer = SqliteWriter(self._writer, self._catalog)
+            try:
+                yield writer
+                self._writer.execute("COMMIT")
+                self._catalog.existing |= writer.created()
+            finally:
+                writer.end()
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    @contextmanager
+    def read(self) -> Iterator[SqliteReader]:
+        """A snapshot as of now."""
+        connection = self._take()
+        connection.execute("BEGIN")
+        # The first read fixes the snapshot; without it a later commit would still be seen.
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        reader = SqliteReader(connection, self._catalog)
+        try:
+            yield reader
+        finally:
+            reader.end()
+            connection.execute("ROLLBACK")
+            with self._idle_lock:
+                self._idle.append(connection)
+
+    def close(self) -> None:
+        """Let go of the file; all transactions must have ended."""
+        with self._idle_lock:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+        self._writer.close()
+
+    def _take(self) -> Connection:
+        with self._idle_lock:
+            if self._idle:
+                return self._idle.pop()
+        return connect(self._path, synchronous=self._synchronous)

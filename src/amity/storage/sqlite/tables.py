@@ -1,0 +1,73 @@
+"""Where do the control plane's relational tables live, on one machine?"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from pysqlite3 import dbapi2
+from sqlalchemy.pool import QueuePool
+
+from amity.storage.sqlite.connection import connect, data_version
+
+_POOL_CONNECTIONS = 8
+
+
+class SqliteTables:
+    """`Tables` in one file. Write transactions begin immediate, so they wait and never deadlock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Its own connection never writes: its data version moves at every commit of anyone.
+        self._watch = connect(path, cache_kb=256)
+        self._watch_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._writes = self._engine("BEGIN IMMEDIATE")
+        self._reads = self._engine("BEGIN")
+
+    def create(self, metadata: sa.MetaData) -> None:
+        """Create what is missing."""
+        with self.begin() as connection:
+            metadata.create_all(connection)
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A write transaction."""
+        with self._write_lock, self._writes.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A read connection: one snapshot."""
+        with self._reads.connect() as connection:
+            yield connection
+
+    def version(self) -> int:
+        """Changes whenever any process has committed."""
+        with self._watch_lock:
+            return data_version(self._watch)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._writes.dispose()
+        self._reads.dispose()
+        self._watch.close()
+
+    def _engine(self, begin: str) -> sa.Engine:
+        engine = sa.create_engine(
+            "sqlite://",
+            module=dbapi2,
+            creator=lambda: connect(self._path),
+            poolclass=QueuePool,
+            pool_size=_POOL_CONNECTIONS,
+            max_overflow=-1,
+        )
+
+        def start(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        sa.event.listen(engine, "begin", start)
+        return engine
