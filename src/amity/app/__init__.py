@@ -1,0 +1,1 @@
+"""The only place that knows everything: wiring, server, worker, command line, demo."""

@@ -1,0 +1,1 @@
+"""The campaign side: keeps the recipients, writes to them, and hears their answers."""

@@ -1,0 +1,1 @@
+"""What the pages of the console read, and who may sign in."""

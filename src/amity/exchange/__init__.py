@@ -1,0 +1,1 @@
+"""The lock between the two sides: file formats, manifests, names, guardrails."""

@@ -1,0 +1,1 @@
+"""One typed expression tree: what an audience, a mapping or a filter says."""

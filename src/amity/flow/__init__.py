@@ -1,0 +1,1 @@
+"""How a stage runs: step contract, runner, timers, outbox, failed records."""

@@ -1,0 +1,1 @@
+"""Where files of others live; one small port, used by both sides."""

@@ -1,0 +1,1 @@
+"""Turns a target into messages and hands them over, once each."""

@@ -1,0 +1,1 @@
+"""Log files for the platform, by the rules of the exchange."""

@@ -1,0 +1,1 @@
+"""Files of the exchange, read once and reconciled with the recipients."""

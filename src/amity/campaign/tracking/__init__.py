@@ -1,0 +1,1 @@
+"""What people did with a message: opens, clicks, bounces, opt-outs."""

@@ -1,0 +1,1 @@
+"""The ways to run an expression: rows, closures, SQL; all agree."""

@@ -1,0 +1,1 @@
+"""The notations that are read into the expression tree."""

@@ -1,0 +1,1 @@
+"""Stage 8: audiences leave for destinations, on schedule and with a manifest."""

@@ -1,0 +1,1 @@
+"""Stage 7: which labelled data may go where, and why not."""

@@ -1,0 +1,1 @@
+"""Stage 4: which identities are one person."""

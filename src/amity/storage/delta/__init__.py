@@ -1,0 +1,1 @@
+"""The lake port on Delta tables, read with DuckDB."""

@@ -1,0 +1,1 @@
+"""The log, state, tables and documents ports on SQLite."""

@@ -1,0 +1,1 @@
+"""One file per kind of activity; the registry lists them."""
