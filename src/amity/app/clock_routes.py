@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter
 
 from amity.access.guard import needs
-from amity.access.principal import Principal
 from amity.flow.ticks import ENCODER, TICK_TOPIC, Tick
 from amity.kernel.clock import (
     BusinessClock,
@@ -80,14 +79,12 @@ def router(clock: ClockAdvance) -> APIRouter:
     """`GET|POST /admin/clock`."""
     routes = APIRouter(prefix="/admin", tags=["clock"])
 
-    @routes.post("/clock")
-    def advance(
-        body: dict[str, Any], principal: Annotated[Principal, needs("manage-clock")]
-    ) -> dict[str, str]:
+    @routes.post("/clock", dependencies=[needs("manage-clock")])
+    def advance(body: dict[str, Any]) -> dict[str, str]:
         return clock.advance(body)
 
-    @routes.get("/clock")
-    def now(principal: Annotated[Principal, needs("manage-clock")]) -> dict[str, Any]:
+    @routes.get("/clock", dependencies=[needs("manage-clock")])
+    def now() -> dict[str, Any]:
         return clock.now()
 
     return routes

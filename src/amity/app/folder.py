@@ -1,10 +1,10 @@
 """What lies in a data folder, and who holds it?
 
-    control.db          control plane                log/log-<n>.db    records between stages
-    state-0.db          graph, profiles, members     lake/             every accepted record
-    batches/            files of batches             exports/          audience files (local default)
-    keys/               secrets, 0600                credentials.json  the first start's secrets, 0600
-    endpoints.json      where the server listens     serve.lock        the holder
+control.db          control plane                log/log-<n>.db    records between stages
+state-0.db          graph, profiles, members     lake/             every accepted record
+batches/            files of batches             exports/          audience files (local default)
+keys/               secrets, 0600                credentials.json  the first start's secrets, 0600
+endpoints.json      where the server listens     serve.lock        the holder
 """
 
 from __future__ import annotations

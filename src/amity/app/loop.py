@@ -126,7 +126,9 @@ class Loop:
             found = reader.get_many(TICK_TABLE, SYSTEM, [pack("done")])
         if not found:
             return -1
-        offset, to_ms = (int.from_bytes(part, "big") - (1 << 63) for part in _halves(*found.values()))
+        offset, to_ms = (
+            int.from_bytes(part, "big") - (1 << 63) for part in _halves(*found.values())
+        )
         self._advance(to_ms)
         return offset
 

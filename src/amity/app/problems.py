@@ -100,4 +100,6 @@ def _type(error: AmityError) -> str:
 
 
 def _title(name: str) -> str:
-    return "".join(f" {letter}" if letter.isupper() and at else letter for at, letter in enumerate(name))
+    return "".join(
+        f" {letter}" if letter.isupper() and at else letter for at, letter in enumerate(name)
+    )

@@ -95,7 +95,7 @@ class WorkerLink:
 
     def _run_once(self) -> None:
         self.restarts += 1
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - our own command
             self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
             self._process = process

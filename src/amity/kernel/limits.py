@@ -40,7 +40,7 @@ BODY_BYTES_MAX = 4_194_304
 """A control-plane request body. Ours."""
 
 STEP_BATCH_RECORDS_MAX = 1_000
-"""Records in one transaction of the runner. Source: engines.md B (batches of 100–1000)."""
+"""Records in one transaction of the runner. Source: engines.md B (batches of 100 to 1000)."""
 
 STEP_TRIES_MAX = 3
 """Tries before a record becomes a failed record. Ours."""

@@ -170,7 +170,7 @@ class Document(NamedTuple):
 
 
 class Documents(Protocol):
-    """Control-plane resources that are JSON documents by nature: schemas, audiences, flows, …
+    """Control-plane resources that are JSON documents by nature: schemas, audiences, flows.
 
     `kind` is the noun in snake_case (``"schema"``, ``"dataset"``, ``"segment_definition"``).
     """
@@ -181,7 +181,13 @@ class Documents(Protocol):
         """All of a kind, in order of creation."""
 
     def put(
-        self, scope: Scope, kind: str, id: str, body: dict[str, Any], *, if_version: int | None = None
+        self,
+        scope: Scope,
+        kind: str,
+        id: str,
+        body: dict[str, Any],
+        *,
+        if_version: int | None = None,
     ) -> Document:
         """Create or replace. `if_version` 0 = must not exist; n = must be at n; else `Outdated`."""
 

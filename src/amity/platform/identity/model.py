@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from amity.kernel.ids import ProfileId, Xid, digest
 from amity.flow.step import Position
+from amity.kernel.ids import ProfileId, Xid, digest
 
 IDENTIFIED_TOPIC = "platform.identified"
 """`Identified` and `Regrouped`, in the order the identity stage made them."""

@@ -1,0 +1,146 @@
+"""The command line: `amity`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from amity.app.folder import DataFolder, write_json
+from amity.app.init import create_organisation
+from amity.app.local_client import LocalClient
+from amity.app.logs import configure_logs
+from amity.app.server import ServeOptions, serve
+from amity.kernel.errors import AmityError
+
+cli = typer.Typer(
+    name="amity",
+    help="Open, self-hosted real-time customer data platform with a campaign engine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+failed_commands = typer.Typer(help="Refused records: list, show, replay.", no_args_is_help=False)
+cli.add_typer(failed_commands, name="failed")
+
+Data = Annotated[Path, typer.Option("--data", help="The data folder.", envvar="AMITY_DATA")]
+OUT = Console()
+
+
+@cli.command()
+def init(
+    data: Data,
+    org: Annotated[str, typer.Option(help="Name of the organisation.")],
+    admin: Annotated[str, typer.Option(help="E-mail address of the first administrator.")],
+) -> None:
+    """Create an organisation and print its credentials, once, as one JSON object."""
+    credentials = create_organisation(DataFolder(data), org, admin)
+    sys.stdout.write(json.dumps(credentials) + "\n")
+
+
+@cli.command("serve")
+def serve_command(
+    data: Data,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port for all HTTP; 0 takes a free one.")] = 8080,
+    public_url: Annotated[str, typer.Option(help="Base of every link and inlet URL.")] = "",
+    clock: Annotated[str, typer.Option(help="Start a virtual business clock at this time.")] = "",
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate file (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key file (PEM).")] = None,
+) -> None:
+    """Run everything on one data folder; on an empty folder, create the organisation first."""
+    folder = DataFolder(data)
+    if not folder.initialised():
+        credentials = create_organisation(folder, "Amity", "admin@example.test")
+        write_json(folder.credentials, credentials)
+        OUT.print(f"credentials: {folder.credentials}", soft_wrap=True, highlight=False)
+    options = ServeOptions(
+        host=host, port=port, public_url=public_url, clock=clock, tls_cert=tls_cert, tls_key=tls_key
+    )
+    serve(folder, options)
+
+
+@failed_commands.callback(invoke_without_command=True)
+def failed_list(
+    context: typer.Context,
+    data: Data,
+    batch: Annotated[str, typer.Option(help="Only of this batch.")] = "",
+    dataset: Annotated[str, typer.Option(help="Only of this dataset.")] = "",
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """List refused records with reason and place."""
+    if context.invoked_subcommand is not None:
+        context.obj = data
+        return
+    query = {"batch": batch, "dataset": dataset, "limit": limit}
+    answer = LocalClient(data).call("GET", "/data/core/ingestion/failed", params=query)
+    if as_json:
+        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+        return
+    table = Table("id", "received", "source", "where", "path", "code", "reason")
+    for one in answer["items"]:
+        table.add_row(*(str(one.get(key, "")) for key in
+                        ("id", "received", "source", "where", "path", "code", "reason")))  # fmt: skip
+    OUT.print(table)
+    OUT.print(f"{len(answer['items'])} shown")
+
+
+@failed_commands.command("show")
+def failed_show(context: typer.Context, failed_id: str) -> None:
+    """Print the raw bytes of a refused record."""
+    sys.stdout.buffer.write(
+        LocalClient(context.obj).download(f"/data/core/ingestion/failed/{failed_id}/raw")
+    )
+
+
+@failed_commands.command("replay")
+def failed_replay(context: typer.Context, failed_id: str) -> None:
+    """Send a refused record through its door again."""
+    answer = LocalClient(context.obj).call(
+        "POST", f"/data/core/ingestion/failed/{failed_id}/replay"
+    )
+    OUT.print_json(data=answer)
+
+
+@cli.command()
+def doctor(data: Data) -> None:
+    """Check a live installation: roles, lag, failed records, clock."""
+    client = LocalClient(data)
+    health: dict[str, Any] = client.call("GET", "/healthz")
+    for role, state in health["roles"].items():
+        OUT.print(f"{role}: {state}")
+    report = client.call("GET", "/admin/doctor")
+    OUT.print_json(data=report)
+
+
+@cli.command()
+def clock(
+    data: Data,
+    advance: Annotated[str, typer.Option(help="Advance by an ISO 8601 duration: PT1H.")] = "",
+    to: Annotated[str, typer.Option(help="Advance to a time: 2017-10-30T01:00:00Z.")] = "",
+) -> None:
+    """Show the business clock, or advance a virtual one."""
+    body = {"advance": advance} if advance else {"to": to}
+    method = "POST" if advance or to else "GET"
+    options = {"json": body} if method == "POST" else {}
+    OUT.print_json(data=LocalClient(data).call(method, "/admin/clock", **options))
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence on stderr and exit status 1."""
+    configure_logs()
+    try:
+        cli()
+    except AmityError as error:
+        sys.stderr.write(f"amity: {error.message}\n")
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

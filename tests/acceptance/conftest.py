@@ -1,0 +1,23 @@
+"""Servers for the acceptance tests: real processes on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from amity.testing.server import RunningServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server on real time, for clients that live in wall-clock time."""
+    with RunningServer(tmp_path_factory.mktemp("amity") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Path:
+    """An empty data folder."""
+    return tmp_path / "data"
