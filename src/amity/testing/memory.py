@@ -46,39 +46,29 @@ class MemoryLog:
         places = []
         with self._lock:
             for entry in entries:
-                partition = (
-                    self._writer * LOG_PARTITIONS + crc32(entry.key) % LOG_PARTITIONS
-                )
+                partition = self._writer * LOG_PARTITIONS + crc32(entry.key) % LOG_PARTITIONS
                 offset = self._next[0]
                 self._next[0] += 1
-                self._records.append(
-                    LogRecord(entry.topic, partition, offset, *entry[1:])
-                )
+                self._records.append(LogRecord(entry.topic, partition, offset, *entry[1:]))
                 self._ends[entry.topic, partition] = offset + 1
                 places.append((partition, offset))
         return places
 
-    def poll(
-        self, topic: str, positions: Mapping[int, int], limit: int
-    ) -> list[LogRecord]:
+    def poll(self, topic: str, positions: Mapping[int, int], limit: int) -> list[LogRecord]:
         """Up to `limit` records at or after `positions`, in append order."""
         found: list[LogRecord] = []
         with self._lock:
             for record in self._records:
                 if len(found) >= limit:
                     break
-                if record.topic == topic and record.offset >= positions.get(
-                    record.partition, 0
-                ):
+                if record.topic == topic and record.offset >= positions.get(record.partition, 0):
                     found.append(record)
         return found
 
     def ends(self, topic: str) -> dict[int, int]:
         """Partition → offset after its newest record."""
         with self._lock:
-            return {
-                part: end for (name, part), end in self._ends.items() if name == topic
-            }
+            return {part: end for (name, part), end in self._ends.items() if name == topic}
 
     def trim(self, topic: str, positions: Mapping[int, int]) -> None:
         """Forget the records before `positions`."""
@@ -86,8 +76,7 @@ class MemoryLog:
             self._records[:] = [
                 record
                 for record in self._records
-                if record.topic != topic
-                or record.offset >= positions.get(record.partition, 0)
+                if record.topic != topic or record.offset >= positions.get(record.partition, 0)
             ]
 
     def close(self) -> None:
@@ -100,14 +89,12 @@ class MemoryReader:
     def __init__(self, tables: dict[tuple[str, Scope], _Rows]) -> None:
         self._tables = tables
 
-    def get_many(
-        self, table: str, scope: Scope, keys: Iterable[bytes]
-    ) -> dict[bytes, bytes]:
+    def get_many(self, table: str, scope: Scope, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The values of those keys that exist."""
         rows = self._tables.get((table, scope), {})
         return {key: rows[key] for key in keys if key in rows}
 
-    def scan(  # noqa: PLR0913 - the port's own signature
+    def scan(
         self,
         table: str,
         scope: Scope,
@@ -137,9 +124,7 @@ class MemoryWriter(MemoryReader):
         super().__init__(dict(tables))
         self._own: set[tuple[str, Scope]] = set()
 
-    def put_many(
-        self, table: str, scope: Scope, items: Iterable[tuple[bytes, bytes]]
-    ) -> None:
+    def put_many(self, table: str, scope: Scope, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Create or replace."""
         self._mine(table, scope).update(items)
 
@@ -194,7 +179,7 @@ class MemoryDocuments:
         self._documents: dict[tuple[Scope, str, str], Document] = {}
         self._version = 0
 
-    def get(self, scope: Scope, kind: str, id: str) -> Document | None:  # noqa: A002 - port
+    def get(self, scope: Scope, kind: str, id: str) -> Document | None:
         """The document, or None."""
         found = self._documents.get((scope, kind, id))
         return None if found is None else copy.deepcopy(found)
@@ -208,11 +193,11 @@ class MemoryDocuments:
                 if at == scope and of == kind
             ]
 
-    def put(  # noqa: PLR0913 - the port's own signature
+    def put(
         self,
         scope: Scope,
         kind: str,
-        id: str,  # noqa: A002 - port
+        id: str,
         body: dict[str, Any],
         *,
         if_version: int | None = None,
@@ -233,7 +218,7 @@ class MemoryDocuments:
             self._version += 1
             return copy.deepcopy(document)
 
-    def delete(self, scope: Scope, kind: str, id: str) -> bool:  # noqa: A002 - port
+    def delete(self, scope: Scope, kind: str, id: str) -> bool:
         """Remove; False when there is none."""
         with self._lock:
             gone = self._documents.pop((scope, kind, id), None) is not None

@@ -7,7 +7,9 @@ before 3.51.3 (engines.md B). Write-ahead log, full synchronisation, no memory m
 from __future__ import annotations
 
 import string
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 from pysqlite3 import dbapi2
 
@@ -28,11 +30,34 @@ CACHE_KB = 16_384
 CHECKPOINT_PAGES = 4_000
 """WAL pages before a checkpoint: 32 MB, so that hot pages are written back once. Measured."""
 
-Connection = dbapi2.Connection
-OperationalError = dbapi2.OperationalError
+OperationalError: type[Exception] = dbapi2.OperationalError
 
 _NAME_LETTERS = frozenset(string.ascii_lowercase + "_")
 _NAME_CHARS_MAX = 60
+
+
+class Cursor(Protocol):
+    """What we use of a DB-API cursor."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def close(self) -> None: ...
+
+
+class Connection(Protocol):
+    """What we use of a DB-API connection (the driver brings no types)."""
+
+    in_transaction: bool
+
+    def execute(self, statement: str, values: Any = ..., /) -> Cursor: ...
+
+    def executemany(self, statement: str, rows: Iterable[Any], /) -> Cursor: ...
+
+    def close(self) -> None: ...
 
 
 def check_version() -> None:
@@ -45,12 +70,10 @@ def check_version() -> None:
         )
 
 
-def connect(
-    path: Path, *, synchronous: str = "FULL", cache_kb: int = CACHE_KB
-) -> Connection:
+def connect(path: Path, *, synchronous: str = "FULL", cache_kb: int = CACHE_KB) -> Connection:
     """A connection in autocommit mode; usable from any thread, one at a time."""
     check_version()
-    connection = dbapi2.connect(
+    connection: Connection = dbapi2.connect(
         str(path),
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,

@@ -43,7 +43,7 @@ class SqliteDocuments:
         self._clock = clock
         tables.create(_METADATA)
 
-    def get(self, scope: Scope, kind: str, id: str) -> Document | None:  # noqa: A002 - port
+    def get(self, scope: Scope, kind: str, id: str) -> Document | None:
         """The document, or None."""
         with self._tables.connect() as connection:
             return _one(connection, scope, kind, id)
@@ -54,11 +54,11 @@ class SqliteDocuments:
         with self._tables.connect() as connection:
             return [_document(row) for row in connection.execute(query)]
 
-    def put(  # noqa: PLR0913 - the port's own signature
+    def put(
         self,
         scope: Scope,
         kind: str,
-        id: str,  # noqa: A002 - port
+        id: str,
         body: dict[str, Any],
         *,
         if_version: int | None = None,
@@ -79,9 +79,7 @@ class SqliteDocuments:
                 where = (*_of(scope, kind), _DOCUMENTS.c.id == id)
                 connection.execute(sa.update(_DOCUMENTS).where(*where).values(values))
             else:
-                newest = connection.execute(
-                    sa.select(sa.func.max(_DOCUMENTS.c.seq))
-                ).scalar()
+                newest = connection.execute(sa.select(sa.func.max(_DOCUMENTS.c.seq))).scalar()
                 connection.execute(
                     sa.insert(_DOCUMENTS).values(
                         org=scope.org,
@@ -96,7 +94,7 @@ class SqliteDocuments:
         created = old.created_ms if old else now
         return Document(id, msgspec.json.decode(encoded), at + 1, created, now)
 
-    def delete(self, scope: Scope, kind: str, id: str) -> bool:  # noqa: A002 - port
+    def delete(self, scope: Scope, kind: str, id: str) -> bool:
         """Remove; False when there is none."""
         where = (*_of(scope, kind), _DOCUMENTS.c.id == id)
         with self._tables.begin() as connection:
@@ -115,15 +113,13 @@ def _of(scope: Scope, kind: str) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _one(
-    connection: sa.Connection, scope: Scope, kind: str, id: str
-) -> Document | None:  # noqa: A002
+def _one(connection: sa.Connection, scope: Scope, kind: str, id: str) -> Document | None:
     query = sa.select(*_COLUMNS).where(*_of(scope, kind), _DOCUMENTS.c.id == id)
     row = connection.execute(query).first()
     return None if row is None else _document(row)
 
 
-def _document(row: sa.Row[Any]) -> Document:
+def _document(row: Any) -> Document:
     return Document(
         row.id,
         msgspec.json.decode(row.body),

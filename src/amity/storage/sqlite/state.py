@@ -30,20 +30,14 @@ _PUT = (
 )
 _DELETE = "DELETE FROM [table] WHERE scope = ? AND k = ?"
 _GET = "SELECT v FROM [table] WHERE scope = ? AND k = ?"
-_GET_CHUNK = (
-    "SELECT k, v FROM [table] WHERE scope = ? AND k IN ("
-    + ",".join("?" * _CHUNK_KEYS)
-    + ")"
-)
+_GET_CHUNK = "SELECT k, v FROM [table] WHERE scope = ? AND k IN ([keys])"
 _COUNT = "SELECT count(*) FROM [table] WHERE scope = ?"
 _SCAN = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? ORDER BY k LIMIT ?"
-_SCAN_TO = (
-    "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? AND k < ? ORDER BY k LIMIT ?"
+_SCAN_TO = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? AND k < ? ORDER BY k LIMIT ?"
+_SCAN_BACK = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? ORDER BY k DESC LIMIT ?"
+_SCAN_BACK_TO = (
+    "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? AND k < ? ORDER BY k DESC LIMIT ?"
 )
-_SCAN_BACK = (
-    "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? ORDER BY k DESC LIMIT ?"
-)
-_SCAN_BACK_TO = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? AND k < ? ORDER BY k DESC LIMIT ?"
 
 
 class _Statements:
@@ -57,7 +51,9 @@ class _Statements:
         self.put = _PUT.replace("[table]", table)
         self.delete = _DELETE.replace("[table]", table)
         self.get = _GET.replace("[table]", table)
-        self.get_chunk = _GET_CHUNK.replace("[table]", table)
+        self.get_chunk = _GET_CHUNK.replace("[table]", table).replace(
+            "[keys]", ",".join("?" * _CHUNK_KEYS)
+        )
         self.count = _COUNT.replace("[table]", table)
         self.scans = {
             (reverse, bounded): text.replace("[table]", table)
@@ -93,9 +89,7 @@ class SqliteReader:
         self._created: set[str] = set()
         self._open = True
 
-    def get_many(
-        self, table: str, scope: Scope, keys: Iterable[bytes]
-    ) -> dict[bytes, bytes]:
+    def get_many(self, table: str, scope: Scope, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The values of those keys that exist."""
         if not self._exists(table):
             return {}
@@ -117,7 +111,7 @@ class SqliteReader:
                 found[key] = row[0]
         return found
 
-    def scan(  # noqa: PLR0913 - the port's own signature
+    def scan(
         self,
         table: str,
         scope: Scope,
@@ -161,9 +155,7 @@ class SqliteReader:
             values: tuple[Any, ...] = (scope, start, page_rows)
             if end is not None:
                 values = (scope, start, end, page_rows)
-            page = self._connection.execute(
-                scans[reverse, end is not None], values
-            ).fetchall()
+            page = self._connection.execute(scans[reverse, end is not None], values).fetchall()
             yield from page
             if len(page) < page_rows:
                 return
@@ -190,9 +182,7 @@ class SqliteReader:
 class SqliteWriter(SqliteReader):
     """A transaction; sees its own writes."""
 
-    def put_many(
-        self, table: str, scope: Scope, items: Iterable[tuple[bytes, bytes]]
-    ) -> None:
+    def put_many(self, table: str, scope: Scope, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Create or replace; of two values of one key the later counts."""
         at = scope.key
         # In key order, so that neighbours share their page.
