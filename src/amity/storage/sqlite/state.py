@@ -18,11 +18,11 @@ from amity.kernel.scope import Scope
 from amity.storage.sqlite.connection import Connection, connect, table_name
 
 _PAGE_ROWS = 256
-_CHUNK_KEYS = 64
 
+# Not WITHOUT ROWID: rows of 1.5 kB under random keys were measured to load at a quarter of the rate.
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS [table] "
-    "(scope TEXT NOT NULL, k BLOB NOT NULL, v BLOB NOT NULL, PRIMARY KEY (scope, k)) WITHOUT ROWID"
+    "(scope TEXT NOT NULL, k BLOB NOT NULL, v BLOB NOT NULL, PRIMARY KEY (scope, k))"
 )
 _PUT = (
     "INSERT INTO [table] (scope, k, v) VALUES (?, ?, ?) "
@@ -30,7 +30,6 @@ _PUT = (
 )
 _DELETE = "DELETE FROM [table] WHERE scope = ? AND k = ?"
 _GET = "SELECT v FROM [table] WHERE scope = ? AND k = ?"
-_GET_CHUNK = "SELECT k, v FROM [table] WHERE scope = ? AND k IN ([keys])"
 _COUNT = "SELECT count(*) FROM [table] WHERE scope = ?"
 _SCAN = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? ORDER BY k LIMIT ?"
 _SCAN_TO = "SELECT k, v FROM [table] WHERE scope = ? AND k >= ? AND k < ? ORDER BY k LIMIT ?"
@@ -43,7 +42,7 @@ _SCAN_BACK_TO = (
 class _Statements:
     """The statements of one table, made once."""
 
-    __slots__ = ("count", "create", "delete", "get", "get_chunk", "put", "scans")
+    __slots__ = ("count", "create", "delete", "get", "put", "scans")
 
     def __init__(self, name: str) -> None:
         table = table_name(name)
@@ -51,9 +50,6 @@ class _Statements:
         self.put = _PUT.replace("[table]", table)
         self.delete = _DELETE.replace("[table]", table)
         self.get = _GET.replace("[table]", table)
-        self.get_chunk = _GET_CHUNK.replace("[table]", table).replace(
-            "[keys]", ",".join("?" * _CHUNK_KEYS)
-        )
         self.count = _COUNT.replace("[table]", table)
         self.scans = {
             (reverse, bounded): text.replace("[table]", table)
@@ -93,20 +89,12 @@ class SqliteReader:
         """The values of those keys that exist."""
         if not self._exists(table):
             return {}
-        statements = self._catalog.statements(table)
+        statement = self._catalog.statements(table).get
         at = scope.key
-        pending = list(keys)
         found: dict[bytes, bytes] = {}
-        execute = self._connection.execute
-        whole = len(pending) - len(pending) % _CHUNK_KEYS
-        for start in range(0, whole, _CHUNK_KEYS):
-            found.update(
-                execute(
-                    statements.get_chunk, (at, *pending[start : start + _CHUNK_KEYS])
-                ).fetchall()
-            )
-        for key in pending[whole:]:
-            row = execute(statements.get, (at, key)).fetchone()
+        # One prepared look-up a key: IN lists of any length were measured no faster.
+        for key in keys:
+            row = self._connection.execute(statement, (at, key)).fetchone()
             if row is not None:
                 found[key] = row[0]
         return found
