@@ -18,7 +18,11 @@ BATCH_TOPIC = "platform.batches"
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True):
-    """Accepted records of one dataset. `received_ms` is business time at receipt."""
+    """Accepted records of one dataset. `received_ms` is business time at receipt.
+
+    All frames of a batch share one key, so they arrive in order; a last frame of no records closes
+    the batch: whoever has taken it in has taken in the whole batch.
+    """
 
     scope: str
     dataset: str

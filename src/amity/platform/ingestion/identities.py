@@ -1,0 +1,119 @@
+"""Which identities does a record carry, and which of them is it kept under?
+
+One answer for the doors, the batch loader and the identity stage: the values of fields that an
+identity descriptor names, then the entries of `identityMap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+from amity.kernel.limits import IDENTITY_VALUE_CHARS_MAX
+from amity.platform.schema.model import IdentityField
+
+ECID = "ECID"
+ECID_DIGITS = 38
+"""Behaviour: platform-audiences.md §1.1."""
+
+BLOCKED_VALUES = frozenset({"null", "anonymous", "invalid"})
+"""Values that name nobody. Behaviour: platform-audiences.md §1.4."""
+
+
+class RecordIdentity(NamedTuple):
+    """One identity of a record: a namespace code and a value, as the identity stage keeps them."""
+
+    ns: str
+    id: str
+
+
+class RecordIdentities(NamedTuple):
+    """The identities of one record. `primary` is None when none can be told."""
+
+    primary: RecordIdentity | None
+    all: tuple[RecordIdentity, ...]
+
+
+class IdentityFields(Protocol):
+    """What is needed of a `ResolvedSchema`."""
+
+    @property
+    def identities(self) -> tuple[IdentityField, ...]: ...
+
+
+class _Found(NamedTuple):
+    identity: RecordIdentity
+    primary: bool
+    pointer: str
+
+
+def identities_of(body: dict[str, Any], resolved: IdentityFields) -> RecordIdentities:
+    """The usable identities of a record, each once, and its primary one.
+
+    A primary descriptor's value comes first, then the entry of `identityMap` marked primary; a
+    record of one identity has it as primary. Blocked values are left out.
+    Behaviour: platform-audiences.md §1.2, §1.4.
+    """
+    seen: dict[RecordIdentity, bool] = {}
+    for found in _found(body, resolved):
+        if _names_somebody(found.identity):
+            seen[found.identity] = seen.get(found.identity, False) or found.primary
+    marked = next((identity for identity, primary in seen.items() if primary), None)
+    if marked is None and len(seen) == 1:
+        marked = next(iter(seen))
+    return RecordIdentities(marked, tuple(seen))
+
+
+def identity_faults(
+    body: dict[str, Any], resolved: IdentityFields
+) -> Iterator[tuple[str, str, str]]:
+    """What makes a record with these identities unusable: (pointer, keyword, message)."""
+    for identity, _, pointer in _found(body, resolved):
+        shown = identity.id[:40]
+        if "\x00" in identity.id or "\x00" in identity.ns:
+            yield pointer, "identity", f"an identity of {identity.ns[:40]!r} holds a NUL character"
+        elif identity.ns == ECID and not _is_ecid(identity.id):
+            yield (
+                pointer,
+                "identity",
+                f"an ECID has exactly {ECID_DIGITS} digits; {shown!r} has not",
+            )
+        elif len(identity.id) > IDENTITY_VALUE_CHARS_MAX:
+            yield (
+                pointer,
+                "identity",
+                f"an identity value has at most {IDENTITY_VALUE_CHARS_MAX} characters; "
+                f"{identity.ns} {shown!r}… has {len(identity.id)}",
+            )
+
+
+def _found(body: dict[str, Any], resolved: IdentityFields) -> Iterator[_Found]:
+    for field in resolved.identities:
+        value: Any = body
+        for part in field.path:
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, str):
+            identity = RecordIdentity(field.namespace, value)
+            yield _Found(identity, field.primary, "/" + "/".join(field.path))
+    entries = body.get("identityMap")
+    if isinstance(entries, dict):
+        yield from _mapped(entries)
+
+
+def _mapped(entries: dict[str, Any]) -> Iterator[_Found]:
+    for namespace, items in entries.items():
+        for at, item in enumerate(items if isinstance(items, list) else ()):
+            value = item.get("id") if isinstance(item, dict) else None
+            if isinstance(value, str):
+                identity = RecordIdentity(namespace, value)
+                pointer = f"/identityMap/{namespace}/{at}/id"
+                yield _Found(identity, item.get("primary") is True, pointer)
+
+
+def _names_somebody(identity: RecordIdentity) -> bool:
+    value = identity.id.strip()
+    return bool(value) and (identity.ns == ECID or value.lower() not in BLOCKED_VALUES)
+
+
+def _is_ecid(value: str) -> bool:
+    return len(value) == ECID_DIGITS and value.isascii() and value.isdigit()
