@@ -69,22 +69,24 @@ def identity_faults(
 ) -> Iterator[tuple[str, str, str]]:
     """What makes a record with these identities unusable: (pointer, keyword, message)."""
     for identity, _, pointer in _found(body, resolved):
-        shown = identity.id[:40]
-        if "\x00" in identity.id or "\x00" in identity.ns:
-            yield pointer, "identity", f"an identity of {identity.ns[:40]!r} holds a NUL character"
-        elif identity.ns == ECID and not _is_ecid(identity.id):
-            yield (
-                pointer,
-                "identity",
-                f"an ECID has exactly {ECID_DIGITS} digits; {shown!r} has not",
-            )
-        elif len(identity.id) > IDENTITY_VALUE_CHARS_MAX:
-            yield (
-                pointer,
-                "identity",
-                f"an identity value has at most {IDENTITY_VALUE_CHARS_MAX} characters; "
-                f"{identity.ns} {shown!r}… has {len(identity.id)}",
-            )
+        message = _fault(identity)
+        if message:
+            yield pointer, "identity", message
+
+
+def _fault(identity: RecordIdentity) -> str:
+    if identity.ns == ECID:
+        if _is_ecid(identity.id):
+            return ""
+        return f"an ECID has exactly {ECID_DIGITS} digits; {identity.id[:40]!r} has not"
+    if len(identity.id) > IDENTITY_VALUE_CHARS_MAX:
+        return (
+            f"an identity value has at most {IDENTITY_VALUE_CHARS_MAX} characters; "
+            f"{identity.ns} {identity.id[:40]!r}… has {len(identity.id)}"
+        )
+    if "\x00" in identity.id or "\x00" in identity.ns:
+        return f"an identity of {identity.ns[:40]!r} holds a NUL character"
+    return ""
 
 
 def _found(body: dict[str, Any], resolved: IdentityFields) -> Iterator[_Found]:

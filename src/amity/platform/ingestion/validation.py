@@ -1,0 +1,269 @@
+"""May this record enter that dataset?
+
+The dataset's schema is compiled once; a record that passes costs one compiled check and a few rules
+that a JSON schema cannot say: no null or empty values, an event's time, size, usable identities.
+Only a record that fails pays for finding out where and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jsonschema_rs
+import orjson
+
+from amity.kernel.clock import BusinessClock, from_iso, to_iso
+from amity.kernel.errors import Invalid
+from amity.kernel.limits import (
+    EVENT_BYTES_MAX,
+    EVENT_FUTURE_MS_MAX,
+    JSON_DEPTH_MAX,
+    RECORD_BYTES_MAX,
+    RECORD_IDENTITIES_MAX,
+)
+from amity.kernel.scope import Scope
+from amity.platform.catalog.model import Dataset
+from amity.platform.ingestion.errors import UnusableSchema
+from amity.platform.ingestion.identities import identities_of, identity_faults
+from amity.platform.schema.model import ResolvedSchema
+
+VIOLATIONS_MAX = 5
+"""Errors told for one message. Behaviour: platform-collect.md §6."""
+
+MESSAGE_CHARS_MAX = 300
+VALIDATORS_KEPT_MAX = 2_000
+
+CORRUPT = "INGEST-1401-400"
+MISSING = "INGEST-1555-400"
+_CODES = {"json": CORRUPT, "required": MISSING, "null": MISSING}
+
+
+class Violation(NamedTuple):
+    """One thing wrong with a record: JSON pointer, keyword of the rule, sentence."""
+
+    path: str
+    keyword: str
+    message: str
+
+    @property
+    def code(self) -> str:
+        """The documented code where there is one, else ours.
+
+        >>> Violation("/_id", "required", "…").code
+        'INGEST-1555-400'
+        >>> Violation("/_id", "type", "…").code
+        'AMITY-INGEST-TYPE'
+        """
+        return _CODES.get(self.keyword, f"AMITY-INGEST-{self.keyword.upper()}")
+
+
+class Datasets(Protocol):
+    """Where datasets are found."""
+
+    def dataset(self, scope: Scope, id: str) -> Dataset: ...
+
+
+class Schemas(Protocol):
+    """Where schemas are found, put together."""
+
+    def resolved(self, scope: Scope, id: str) -> ResolvedSchema: ...
+
+
+class RecordValidator:
+    """Checks records of one dataset."""
+
+    def __init__(self, dataset: Dataset, resolved: ResolvedSchema, clock: BusinessClock) -> None:
+        self.dataset = dataset
+        self.resolved = resolved
+        self.behavior: Literal["record", "time-series"] = (
+            "time-series" if resolved.behavior == "time-series" else "record"
+        )
+        self._clock = clock
+        self._schema = _compiled(resolved)
+        self._bytes_max = EVENT_BYTES_MAX if self.behavior == "time-series" else RECORD_BYTES_MAX
+        self._identified = dataset.profile_enabled or dataset.identity_enabled
+
+    def check(self, body: Any, raw: bytes, now_ms: int | None = None) -> list[Violation]:
+        """What is wrong with a record, at most `VIOLATIONS_MAX` things; empty when it may enter.
+
+        `raw` is the record's JSON text, `now_ms` the business time it is judged by.
+        """
+        if not isinstance(body, dict):
+            kind = _kind(body)
+            return [Violation("", "type", f"a record is a JSON object; this is {kind}")]
+        if not self._schema.is_valid(body):
+            return list(islice(self._schema_violations(body), VIOLATIONS_MAX))
+        violations: list[Violation] = []
+        if b'""' in raw or b"null" in raw:
+            violations += islice(_empty_values(body), VIOLATIONS_MAX)
+        if raw.count(b"{") + raw.count(b"[") > JSON_DEPTH_MAX and _depth(body) > JSON_DEPTH_MAX:
+            message = f"the record is nested deeper than {JSON_DEPTH_MAX} levels"
+            violations.append(Violation("", "depth", message))
+        if self.behavior == "time-series":
+            violations += self._event_violations(body, now_ms)
+        if b"\\u0000" in raw and "\x00" in str(body.get("_id", "")):
+            violations.append(Violation("/_id", "pattern", "_id holds a NUL character"))
+        if self._identified:
+            violations += self._identity_violations(body, raw)
+        return violations[:VIOLATIONS_MAX] if violations else violations
+
+    def _schema_violations(self, body: dict[str, Any]) -> Iterator[Violation]:
+        empty = list(islice(_empty_values(body), VIOLATIONS_MAX))
+        yield from empty
+        told = {violation.path for violation in empty}
+        for error in self._schema.iter_errors(body):
+            violation = _violation(error)
+            if violation.path not in told:
+                yield violation
+
+    def _event_violations(self, body: dict[str, Any], now_ms: int | None) -> Iterator[Violation]:
+        if not isinstance(body.get("_id"), str):
+            yield Violation("/_id", "required", '"_id" is a required property of an event')
+        text = body.get("timestamp")
+        if not isinstance(text, str):
+            yield Violation("/timestamp", "required", '"timestamp" is a required property')
+            return
+        try:
+            at_ms = from_iso(text)
+        except Invalid as error:
+            yield Violation("/timestamp", "format", error.message)
+            return
+        now_ms = self._clock.now_ms() if now_ms is None else now_ms
+        if at_ms > now_ms + EVENT_FUTURE_MS_MAX:
+            yield Violation(
+                "/timestamp",
+                "future",
+                f"an event lies in the past; {text} is later than {to_iso(now_ms)}",
+            )
+
+    def _identity_violations(self, body: dict[str, Any], raw: bytes) -> Iterator[Violation]:
+        for fault in identity_faults(body, self.resolved):
+            yield Violation(*fault)
+        if len(raw) > self._bytes_max and self.dataset.profile_enabled:
+            noun = "an event" if self.behavior == "time-series" else "a record"
+            yield Violation(
+                "",
+                "size",
+                f"{noun} of a profile dataset has at most {self._bytes_max} bytes; "
+                f"this one has {len(raw)}",
+            )
+        found = identities_of(body, self.resolved)
+        if len(found.all) > RECORD_IDENTITIES_MAX:
+            yield Violation(
+                "/identityMap",
+                "identities",
+                f"a record has at most {RECORD_IDENTITIES_MAX} identities; "
+                f"this one has {len(found.all)}",
+            )
+        if found.primary is None and self.dataset.profile_enabled:
+            yield Violation("", "identity", _no_primary(len(found.all), self.resolved))
+
+
+class Validators:
+    """The validators of all datasets, each compiled once for a state of its schema and dataset."""
+
+    def __init__(self, *, registry: Schemas, catalog: Datasets, clock: BusinessClock) -> None:
+        self._registry = registry
+        self._catalog = catalog
+        self._clock = clock
+        self._kept: dict[tuple[Scope, str], RecordValidator] = {}
+
+    def of(self, scope: Scope, dataset_id: str) -> RecordValidator:
+        """The validator of a dataset; raises the catalog's error when there is none."""
+        dataset = self._catalog.dataset(scope, dataset_id)
+        resolved = self._registry.resolved(scope, dataset.schema_id)
+        kept = self._kept.get((scope, dataset_id))
+        if kept is not None and _same(kept, dataset, resolved):
+            return kept
+        if len(self._kept) >= VALIDATORS_KEPT_MAX:
+            self._kept.clear()
+        fresh = RecordValidator(dataset, resolved, self._clock)
+        self._kept[scope, dataset_id] = fresh
+        return fresh
+
+
+def parsed(raw: bytes) -> tuple[Any, Violation | None]:
+    """The value of a JSON text, or why it is none."""
+    try:
+        return orjson.loads(raw), None
+    except orjson.JSONDecodeError as error:
+        return None, Violation("", "json", f"not JSON: {error}")
+
+
+def _same(kept: RecordValidator, dataset: Dataset, resolved: ResolvedSchema) -> bool:
+    return (kept.resolved is resolved or kept.resolved == resolved) and kept.dataset == dataset
+
+
+def _compiled(resolved: ResolvedSchema) -> jsonschema_rs.Draft7Validator:
+    try:
+        return jsonschema_rs.Draft7Validator(
+            resolved.json_schema,
+            validate_formats=True,
+            pattern_options=jsonschema_rs.RegexOptions(),
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        reason = str(error)[:MESSAGE_CHARS_MAX]
+        raise UnusableSchema(
+            f"records cannot be checked against schema {resolved.title!r} ({resolved.id}): "
+            f"{reason}; patterns are RE2 expressions, without look-around",
+            schema=resolved.id,
+        ) from error
+
+
+def _violation(error: jsonschema_rs.ValidationError) -> Violation:
+    path = [*error.instance_path]
+    kind = error.kind
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
+        path.append(kind.property)
+    elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
+        path.append(kind.unexpected[0])
+    message = error.message
+    if len(message) > MESSAGE_CHARS_MAX:
+        message = f"{message[:MESSAGE_CHARS_MAX]}…"
+    return Violation(_pointer(path), kind.name, message)
+
+
+def _pointer(path: list[Any]) -> str:
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+
+
+def _empty_values(value: Any, path: tuple[Any, ...] = ()) -> Iterator[Violation]:
+    if value is None:
+        yield Violation(_pointer([*path]), "null", "null is no value: leave the key out")
+    elif value == "":
+        yield Violation(_pointer([*path]), "empty", "an empty text is no value: leave the key out")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _empty_values(inner, (*path, key))
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from _empty_values(inner, (*path, at))
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+    return depth
+
+
+def _kind(value: Any) -> str:
+    names = {str: "a text", list: "an array", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _no_primary(count: int, resolved: ResolvedSchema) -> str:
+    marked = [field for field in resolved.identities if field.primary]
+    place = f"a value at /{'/'.join(marked[0].path)}" if marked else "one marked primary"
+    if count == 0:
+        return f"a record of a profile dataset needs an identity: give {place} or in identityMap"
+    return f"none of the {count} identities is the primary one: give {place} or mark one in identityMap"
