@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amity.platform.ingestion.identities import RecordIdentity, identities_of, identity_faults
+from amity.platform.ingestion.identities import (
+    RecordIdentity,
+    identities_of,
+    identity_faults,
+    plainly_usable,
+)
 from amity.platform.schema.model import IdentityField
 
 
@@ -125,3 +130,26 @@ def test_any_shape_is_survived(entries: Any, shop: Any) -> None:
     found = identities_of({"identityMap": entries, "_shop": shop}, LOYALTY)
 
     assert found.primary is None or found.primary in found.all
+
+
+ENTRIES = st.dictionaries(
+    st.sampled_from(["A", "B", "ECID"]),
+    st.lists(
+        st.fixed_dictionaries(
+            {"id": st.sampled_from(["1", "2", "null", "", "9" * 38])},
+            optional={"primary": st.booleans()},
+        ),
+        max_size=3,
+    ),
+    max_size=3,
+)
+
+
+@given(ENTRIES)
+@settings(max_examples=100, deadline=None)
+def test_short_way_agrees_with_the_long_one(entries: Any) -> None:
+    """What is plainly usable has a primary identity and no fault."""
+    body = {"identityMap": entries}
+    if plainly_usable(body, PLAIN):
+        assert identities_of(body, PLAIN).primary is not None
+        assert list(identity_faults(body, PLAIN)) == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from amity.kernel.limits import IDENTITY_VALUE_CHARS_MAX
+from amity.kernel.limits import IDENTITY_VALUE_CHARS_MAX, RECORD_IDENTITIES_MAX
 from amity.platform.schema.model import IdentityField
 
 ECID = "ECID"
@@ -18,6 +18,8 @@ ECID_DIGITS = 38
 
 BLOCKED_VALUES = frozenset({"null", "anonymous", "invalid"})
 """Values that name nobody. Behaviour: platform-audiences.md §1.4."""
+
+_NOBODY = BLOCKED_VALUES | {""}
 
 
 class RecordIdentity(NamedTuple):
@@ -64,6 +66,21 @@ def identities_of(body: dict[str, Any], resolved: IdentityFields) -> RecordIdent
     return RecordIdentities(marked, tuple(seen))
 
 
+def plainly_usable(body: dict[str, Any], resolved: IdentityFields) -> bool:
+    """Whether a record's identities are beyond doubt: few, of ordinary form, one of them primary.
+
+    The short way for the many; False only says that `identities_of` and `identity_faults` decide.
+    """
+    count, marked = 0, False
+    for namespace, value, primary in _pairs(body, resolved):
+        if namespace == ECID or len(value) > IDENTITY_VALUE_CHARS_MAX:
+            return False
+        if value.strip().lower() not in _NOBODY:
+            count += 1
+            marked = marked or primary
+    return count == 1 or (marked and count <= RECORD_IDENTITIES_MAX)
+
+
 def identity_faults(
     body: dict[str, Any], resolved: IdentityFields
 ) -> Iterator[tuple[str, str, str]]:
@@ -102,6 +119,24 @@ def _found(body: dict[str, Any], resolved: IdentityFields) -> Iterator[_Found]:
         yield from _mapped(entries)
 
 
+def _pairs(body: dict[str, Any], resolved: IdentityFields) -> list[tuple[str, str, bool]]:
+    pairs = []
+    for field in resolved.identities:
+        value: Any = body
+        for part in field.path:
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, str):
+            pairs.append((field.namespace, value, field.primary))
+    entries = body.get("identityMap")
+    if isinstance(entries, dict):
+        for namespace, items in entries.items():
+            for item in items if isinstance(items, list) else ():
+                value = item.get("id") if isinstance(item, dict) else None
+                if isinstance(value, str):
+                    pairs.append((namespace, value, item.get("primary") is True))
+    return pairs
+
+
 def _mapped(entries: dict[str, Any]) -> Iterator[_Found]:
     for namespace, items in entries.items():
         for at, item in enumerate(items if isinstance(items, list) else ()):
@@ -113,8 +148,8 @@ def _mapped(entries: dict[str, Any]) -> Iterator[_Found]:
 
 
 def _names_somebody(identity: RecordIdentity) -> bool:
-    value = identity.id.strip()
-    return bool(value) and (identity.ns == ECID or value.lower() not in BLOCKED_VALUES)
+    value = identity.id.strip().lower()
+    return bool(value) and (identity.ns == ECID or value not in BLOCKED_VALUES)
 
 
 def _is_ecid(value: str) -> bool:
