@@ -34,7 +34,9 @@ class Stage(Protocol[S, M]):
     def load(self, reader: Reader, messages: Sequence[M], fired: Sequence[Timer]) -> S:
         """All state that `step` needs for these messages and timers."""
 
-    def step(self, state: S, messages: Sequence[M], fired: Sequence[Timer], now_ms: int) -> Outcome[S]:
+    def step(
+        self, state: S, messages: Sequence[M], fired: Sequence[Timer], now_ms: int
+    ) -> Outcome[S]:
         """Pure: no I/O, no clock, no randomness."""
 
     def save(self, writer: Writer, state: S) -> None:

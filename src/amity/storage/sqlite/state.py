@@ -15,7 +15,7 @@ from typing import Any
 
 from amity.kernel.errors import Unavailable
 from amity.kernel.scope import Scope
-from amity.storage.sqlite.connection import Connection, connect, table_name
+from amity.storage.sqlite.connection import Connection, OperationalError, connect, table_name
 
 _PAGE_ROWS = 256
 
@@ -224,6 +224,8 @@ class SqliteState:
                 yield writer
                 self._writer.execute("COMMIT")
                 self._catalog.existing |= writer.created()
+            except OperationalError as error:
+                raise Unavailable(f"{self._path.name} cannot be written now: {error}") from error
             finally:
                 writer.end()
                 if self._writer.in_transaction:
