@@ -73,23 +73,21 @@ class Shop:
             title = row.get("product_type") or row["department"]
             yield {"productID": row["product_id"], "productName": title, self._own: own}
 
-    def purchases(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]:
-        """One event a basket in that span of time."""
-        for basket in self.raw.baskets(start_ms, end_ms):
+    def history(self) -> Iterator[dict[str, Any]]:
+        """One event a basket before the stream begins."""
+        for basket in self.raw.baskets(0, STREAM_START_MS):
             yield self._purchase(basket)
 
-    def web_events(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def timed_purchases(self, end_ms: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(time, event) for each streamed basket, in order of time."""
+        for basket in self.raw.baskets(STREAM_START_MS, end_ms):
+            yield basket.at_ms, self._purchase(basket)
+
+    def web_events(self, end_ms: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """(time, event) for each web visit, in order of time."""
         for visit in self.visits:
-            yield visit.at_ms, self._web_event(visit)
-
-    def stream(self, end_ms: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """(time, "purchases" | "visits", event): all that is streamed, each kind in time order."""
-        for basket in self.raw.baskets(STREAM_START_MS, end_ms):
-            yield basket.at_ms, "purchases", self._purchase(basket)
-        for at_ms, event in self.web_events():
-            if at_ms < end_ms:
-                yield at_ms, "visits", event
+            if visit.at_ms < end_ms:
+                yield visit.at_ms, self._web_event(visit)
 
     def _customer(
         self, household: int, answers: dict[str, str] | None, favourite: int | None
