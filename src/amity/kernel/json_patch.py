@@ -1,4 +1,4 @@
-"""How does a list of small operations change a JSON document? (RFC 6902)
+"""How is a JSON document changed by a patch? As RFC 6902 says."""
 
 Own and small: the packages for it either copy the whole document at every operation or compile
 user patterns; all we need is this page, with errors that name the operation.
