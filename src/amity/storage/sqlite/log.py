@@ -14,6 +14,7 @@ from zlib import crc32
 
 import msgspec
 
+from amity.kernel.errors import Unavailable
 from amity.kernel.limits import LOG_PARTITIONS
 from amity.storage.ports import Entry, LogRecord
 from amity.storage.sqlite.connection import OperationalError, connect, data_version
@@ -252,6 +253,8 @@ class _Writer:
                 for topic, indexes in zip(topics, by_topic.values(), strict=True):
                     self._insert(topic, [entries[at] for at in indexes])
                 self._connection.execute("COMMIT")
+            except OperationalError as error:
+                raise Unavailable(f"the log cannot be written now: {error}") from error
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
