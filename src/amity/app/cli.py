@@ -30,6 +30,7 @@ cli.add_typer(failed_commands, name="failed")
 
 Data = Annotated[Path, typer.Option("--data", help="The data folder.", envvar="AMITY_DATA")]
 OUT = Console()
+DEMO_DATA = Path(".amity/demo")
 
 
 @cli.command()
@@ -130,6 +131,21 @@ def clock(
     method = "POST" if advance or to else "GET"
     options = {"json": body} if method == "POST" else {}
     OUT.print_json(data=LocalClient(data).call(method, "/admin/clock", **options))
+
+
+@cli.command()
+def demo(
+    households: Annotated[
+        int | None, typer.Option(help="Take the first so many; else all.")
+    ] = None,
+    keep: Annotated[bool, typer.Option(help="Leave the server running.")] = False,  # noqa: FBT002 - a flag
+    data: Annotated[Path, typer.Option(help="Folder of the run; emptied first.")] = DEMO_DATA,
+) -> None:
+    """Turn a real shop's customers into audiences and check every hop; fails if one is wrong."""
+    # DuckDB and Arrow come with it: other commands start without them.
+    from amity.app.demo.story import Options, run
+
+    raise typer.Exit(run(Options(data=data, households=households, keep=keep), OUT))
 
 
 def main() -> None:

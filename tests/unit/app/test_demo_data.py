@@ -18,6 +18,9 @@ from amity.app.demo.raw import STREAM_START_MS, RawData
 from amity.app.demo.visits import VISITS_END_MS, Visit
 from amity.kernel.clock import DAY_MS, from_iso
 from amity.kernel.limits import EVENT_BYTES_MAX
+from amity.platform.identity.graph import Graph, sighting
+from amity.platform.identity.model import Identity
+from amity.platform.identity.rules import Rules
 
 NOW_MS = from_iso("2018-01-01T06:00:00Z")
 HOUSEHOLDS = 40
@@ -154,6 +157,33 @@ def test_owner_is_the_last_who_signed_in(shop: Shop, checks: Checks) -> None:
     expected = {device: str(household) for device, household in naive_owners(shop).items()}
 
     assert expected == checks.owners(NOW_MS)
+
+
+def test_the_identity_graph_gives_the_same_owners(shop: Shop, checks: Checks) -> None:
+    """The documented graph algorithm, with unique loyalty ids, agrees with the query."""
+    rules = Rules(
+        types={LOYALTY: "CROSS_DEVICE", COOKIE: "COOKIE"},
+        priorities={LOYALTY: 1, COOKIE: 2},
+        unique=frozenset({LOYALTY}),
+    )
+    graph = Graph(rules)
+    graph.fold(
+        sighting(
+            visit.at_ms,
+            visit.id,
+            [Identity(LOYALTY, str(visit.household)), Identity(COOKIE, visit.device)],
+        )
+        for visit in shop.visits
+        if visit.signed_in
+    )
+    owners = checks.owners(NOW_MS)
+
+    assert owners == {
+        device: one.id
+        for device in owners
+        for one in graph.component(Identity(COOKIE, device))
+        if one.ns == LOYALTY
+    }
 
 
 def test_audiences_agree_with_plain_loops(shop: Shop, checks: Checks) -> None:
