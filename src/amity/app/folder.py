@@ -44,6 +44,10 @@ class DataFolder:
         return self.root / "control.db"
 
     @property
+    def audit(self) -> Path:
+        return self.root / "audit.db"
+
+    @property
     def state(self) -> Path:
         return self.root / "state-0.db"
 

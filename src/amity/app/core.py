@@ -1,0 +1,79 @@
+"""What do both processes of a server open?
+
+The ports of one data folder, the clocks and the ids. Which engine serves a port is decided here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amity.app.clock_routes import last_tick_ms
+from amity.app.folder import DataFolder
+from amity.kernel.clock import (
+    BusinessClock,
+    RealBusinessClock,
+    RealSystemClock,
+    SystemClock,
+    VirtualBusinessClock,
+    from_iso,
+)
+from amity.kernel.ids import IdSource, RandomIds
+from amity.storage.delta.lake import DeltaLake
+from amity.storage.ports import Documents, Lake, Log, State, Tables
+from amity.storage.sqlite.documents import SqliteDocuments
+from amity.storage.sqlite.log import SqliteLog
+from amity.storage.sqlite.state import SqliteState
+from amity.storage.sqlite.tables import SqliteTables
+
+HTTP_WRITER = 0
+WORKER_WRITER = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The open ports of a data folder."""
+
+    folder: DataFolder
+    clock: BusinessClock
+    system: SystemClock
+    ids: IdSource
+    log: Log
+    state: State
+    lake: Lake
+    documents: Documents
+    audit_tables: Tables
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.log.close()
+        self.state.close()
+
+
+def open_core(folder: DataFolder, *, clock: str, writer: int) -> Core:
+    """Open a data folder's ports.
+
+    Args:
+        folder: Where.
+        clock: Start of the virtual business clock, "" for real time. A folder whose virtual clock
+            has already moved on resumes there.
+        writer: The log file this process writes.
+    """
+    system = RealSystemClock()
+    log = SqliteLog(folder.log, writer=writer)
+    business: BusinessClock
+    if clock:
+        business = VirtualBusinessClock(max(from_iso(clock), last_tick_ms(log)))
+    else:
+        business = RealBusinessClock(system)
+    return Core(
+        folder=folder,
+        clock=business,
+        system=system,
+        ids=RandomIds(),
+        log=log,
+        state=SqliteState(folder.state),
+        lake=DeltaLake(folder.lake),
+        documents=SqliteDocuments(SqliteTables(folder.control), business),
+        audit_tables=SqliteTables(folder.audit),
+    )

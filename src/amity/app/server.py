@@ -1,0 +1,74 @@
+"""The HTTP process: it holds the data folder, takes everything that comes in, keeps the worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from amity.app.folder import DataFolder, write_json
+from amity.app.http_side import build_http
+from amity.kernel.errors import Invalid
+
+SHUTDOWN_S_MAX = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What `amity serve` was told."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str = ""
+    clock: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+def serve(folder: DataFolder, options: ServeOptions) -> None:
+    """Serve until SIGTERM or SIGINT; refused when another server holds the folder."""
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise Invalid("--tls-cert and --tls-key go together: give both or neither")
+    folder.hold(f"process {os.getpid()} (http://{options.host}:{options.port})")
+    listening = _listen(options.host, options.port)
+    port: int = listening.getsockname()[1]
+    scheme = "https" if options.tls_cert else "http"
+    base = f"{scheme}://{options.host}:{port}"
+    side = build_http(folder, clock=options.clock, public_url=options.public_url or base)
+    try:
+        side.start()
+        write_json(folder.endpoints, {"http": base, "public_url": options.public_url or base})
+        config = uvicorn.Config(
+            side.application,
+            loop="uvloop",
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=SHUTDOWN_S_MAX,
+            timeout_keep_alive=75,
+            ssl_certfile=options.tls_cert,
+            ssl_keyfile=options.tls_key,
+            server_header=False,
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        side.stop()
+        folder.release()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise Invalid(
+            f"cannot listen on {host}:{port}: {error.strerror}; take another --port"
+        ) from error
+    listening.listen(2_048)
+    return listening
