@@ -247,7 +247,7 @@ class Platform:
             body = {"schema": {"name": "_xdm.context.profile"}, "identities": identities}
             answer = self.post(f"{UPS}/access/entities", body)
             for one in answer.values():
-                if one.get("entity"):
+                if one["sources"] not in ([], [""]):
                     found[one["requestedIdentity"]["id"]] = one
         return found
 
@@ -265,7 +265,10 @@ class Platform:
         return found
 
     def counts(self) -> dict[str, Any]:
-        """What the stores hold, by hop (`GET /admin/doctor`, member `counts`)."""
+        """What the stores hold, counted there: `GET /admin/doctor`, member `counts`.
+
+        ``{"lake": {dataset: rows}, "people": n, "events": n, "entities": n, "failed": n}``.
+        """
         found: dict[str, Any] = self.get("/admin/doctor")["counts"]
         return found
 
