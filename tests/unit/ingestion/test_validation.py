@@ -77,7 +77,9 @@ def validator(behavior: Behavior = "record", *, profile: bool = True) -> RecordV
     dataset = Dataset(
         id="d1", name="D", schema_id="s", profile_enabled=profile, identity_enabled=profile
     )
-    return RecordValidator(dataset, schema(behavior), VirtualBusinessClock(from_iso(NOW)))
+    return RecordValidator(
+        Scope("O", "prod"), dataset, schema(behavior), VirtualBusinessClock(from_iso(NOW))
+    )
 
 
 def check(one: RecordValidator, body: Any) -> list[Violation]:
@@ -147,7 +149,7 @@ def test_events_lie_in_the_past_of_the_business_clock(ahead_ms: int, accepted: b
     """An event ahead of business time is refused, to the millisecond."""
     start = VirtualBusinessClock(from_iso("2017-10-30T00:00:00Z") - ahead_ms)
     dataset = Dataset(id="d1", name="D", schema_id="s", profile_enabled=True)
-    one = RecordValidator(dataset, schema("time-series"), start)
+    one = RecordValidator(Scope("O", "prod"), dataset, schema("time-series"), start)
     body = person(_id="e1", timestamp="2017-10-30T00:00:00Z")
 
     assert [v.keyword for v in check(one, body)] == ([] if accepted else ["future"])
@@ -216,7 +218,15 @@ def test_at_most_five_violations_are_told() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b'{"a":NaN}', b'{"a":"\\ud800"}', b"\xff\xfe", b'{"a":1e999}', b"[" * 5_000],
+    [
+        b"",
+        b"{",
+        b'{"a":NaN}',
+        b'{"a":"\\ud800"}',
+        b"\xff\xfe",
+        b'{"a":1e999}',
+        b"[" * 5_000,
+    ],  # bottomless
 )
 def test_what_is_no_json_is_told(raw: bytes) -> None:
     """Broken texts, NaN, lone surrogates, bottomless arrays: one violation, never an exception."""
@@ -264,7 +274,12 @@ def test_patterns_that_backtrack_are_refused_with_a_reason() -> None:
     broken = schema(bad={"type": "string", "pattern": "(?=a)b"})
 
     with pytest.raises(UnusableSchema, match="look-around"):
-        RecordValidator(Dataset(id="d", name="D", schema_id="s"), broken, VirtualBusinessClock(0))
+        RecordValidator(
+            Scope("O", "prod"),
+            Dataset(id="d", name="D", schema_id="s"),
+            broken,
+            VirtualBusinessClock(0),
+        )
 
 
 JSON = st.recursive(
@@ -283,3 +298,19 @@ def test_any_body_is_judged_without_exception(body: dict[str, Any]) -> None:
     for behavior in ("record", "time-series"):
         for violation in check(validator(behavior), body):
             assert violation.message
+
+
+@pytest.mark.parametrize(
+    ("levels", "taken"), [(1, True), (64, True), (72, True), (73, False), (500, False)]
+)
+@pytest.mark.parametrize("shape", ["[{}]", '[{{"a":{}}}]'])
+def test_deep_texts_are_no_messages(levels: int, taken: bool, shape: str) -> None:
+    """Nesting beyond a record in its envelope is refused at parsing, brackets in texts or not."""
+    text = '"}]"'
+    opened = 1 if shape == "[{}]" else 2
+    for _ in range(levels // opened):
+        text = shape.format(text)
+    for _ in range(levels % opened):
+        text = f"[{text}]"
+
+    assert (parsed(text.encode())[1] is None) == taken

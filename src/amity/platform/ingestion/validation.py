@@ -37,6 +37,10 @@ VALIDATORS_KEPT_MAX = 2_000
 
 CORRUPT = "INGEST-1401-400"
 MISSING = "INGEST-1555-400"
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ENVELOPE_DEPTH_MAX = JSON_DEPTH_MAX + 8
+"""A record, and what a door's message wraps it in."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CODES = {"json": CORRUPT, "required": MISSING, "null": MISSING}
 
@@ -73,9 +77,12 @@ class Schemas(Protocol):
 
 
 class RecordValidator:
-    """Checks records of one dataset."""
+    """Checks records of one dataset of one scope."""
 
-    def __init__(self, dataset: Dataset, resolved: ResolvedSchema, clock: BusinessClock) -> None:
+    def __init__(
+        self, scope: Scope, dataset: Dataset, resolved: ResolvedSchema, clock: BusinessClock
+    ) -> None:
+        self.scope = scope
         self.dataset = dataset
         self.resolved = resolved
         self.behavior: Literal["record", "time-series"] = (
@@ -185,17 +192,31 @@ class Validators:
             return kept
         if len(self._kept) >= VALIDATORS_KEPT_MAX:
             self._kept.clear()
-        fresh = RecordValidator(dataset, resolved, self._clock)
+        fresh = RecordValidator(scope, dataset, resolved, self._clock)
         self._kept[scope, dataset_id] = fresh
         return fresh
 
 
 def parsed(raw: bytes) -> tuple[Any, Violation | None]:
-    """The value of a JSON text, or why it is none."""
+    """The value of a JSON text, or why it is none that we take."""
     try:
-        return orjson.loads(raw), None
+        value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         return None, Violation("", "json", f"not JSON: {error}")
+    if not _plainly_shallow(raw) and _depth(value) > _ENVELOPE_DEPTH_MAX:
+        message = f"the message is nested deeper than {_ENVELOPE_DEPTH_MAX} levels"
+        return None, Violation("", "depth", message)
+    return value, None
+
+
+def _plainly_shallow(raw: bytes) -> bool:
+    """Whether taking innermost pairs of brackets away empties the text soon; else look closely."""
+    brackets = raw.translate(None, _NO_BRACKETS)
+    for _ in range(JSON_DEPTH_MAX // 2):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    return False
 
 
 def _same(kept: RecordValidator, dataset: Dataset, resolved: ResolvedSchema) -> bool:

@@ -1,0 +1,258 @@
+"""What becomes of a message at a door, whatever carries it there?
+
+Each message gets a `Verdict`; the verdicts of one request become log entries, appended together:
+one frame a dataset for what is accepted, a failed record for what is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from amity.flow import failed
+from amity.flow.failed import FAILED_TOPIC, FailedRecord
+from amity.kernel.clock import BusinessClock
+from amity.kernel.errors import NotFound
+from amity.kernel.ids import IdSource, digest
+from amity.kernel.limits import STEP_BATCH_RECORDS_MAX
+from amity.kernel.scope import Scope
+from amity.platform.ingestion.model import ENCODER, INGEST_TOPIC, Frame
+from amity.platform.ingestion.segment_spec import BadCall, mapped
+from amity.platform.ingestion.validation import RecordValidator, Validators, Violation
+from amity.storage.ports import Entry
+
+UNKNOWN_FORMAT = "Message has unknown xdm format"
+WRONG_ORG = "Message has an absent or wrong ims org in the header"
+"""Behaviour: platform-collect.md §6."""
+
+
+class Inlet(NamedTuple):
+    """A streaming connection as its door needs it."""
+
+    id: str
+    scope: Scope
+    authenticated: bool = False
+    flows: dict[str, str] = {}  # noqa: RUF012 - a default of a tuple, never changed
+    """Flow id → dataset id, for messages without a header."""
+
+
+class WriteKeySource(Protocol):
+    """A write key: whose it is and which two datasets it feeds."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def profile_dataset(self) -> str: ...
+    @property
+    def event_dataset(self) -> str: ...
+
+
+class Verdict(NamedTuple):
+    """What a door decided about one message.
+
+    Attributes:
+        message: The message as it came, parsed; for a request that is no JSON, its bytes.
+        record: The record's JSON, empty unless accepted.
+        malformed: It could not even be assigned to a dataset: told to the sender at once.
+    """
+
+    scope: Scope
+    source: str
+    message: Any
+    validator: RecordValidator | None = None
+    record: bytes = b""
+    violations: Sequence[Violation] = ()
+    malformed: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the record enters its dataset."""
+        return not self.violations
+
+
+class Receipt(NamedTuple):
+    """When, in business time, a request came in, and its name."""
+
+    at_ms: int
+    id: str
+
+
+class Reception:
+    """Judges messages of both kinds of door.
+
+    Args:
+        validators: The validators of the datasets.
+        clock: Business time of receipt.
+        ids: Names receipts.
+        tenant: The tenant's name, without underscore: custom fields of write keys lie under it.
+    """
+
+    def __init__(
+        self, *, validators: Validators, clock: BusinessClock, ids: IdSource, tenant: str
+    ) -> None:
+        self._validators = validators
+        self._clock = clock
+        self._ids = ids
+        self._tenant = tenant
+
+    def receipt(self) -> Receipt:
+        """The receipt of one request."""
+        return Receipt(self._clock.now_ms(), self._ids.uuid())
+
+    def xdm(self, inlet: Inlet, message: Any, flow: str = "") -> Verdict:
+        """The verdict about one message of a streaming connection."""
+        try:
+            validator, entity = self._opened(inlet, message, flow)
+        except _Malformed as error:
+            wrong = (Violation("", "message", str(error)),)
+            return Verdict(inlet.scope, inlet.id, message, violations=wrong, malformed=True)
+        return _judged(Verdict(inlet.scope, inlet.id, message, validator), entity)
+
+    def segment(
+        self, key: WriteKeySource, call: Any, received_ms: int, sent_at: object = None
+    ) -> Verdict:
+        """The verdict about one call of the Segment specification; `call` carries its `type`."""
+        verdict = Verdict(key.scope, f"write_key:{key.id}", call, malformed=True)
+        if not isinstance(call, dict):
+            wrong = Violation("", "type", "a call is a JSON object")
+            return verdict._replace(violations=(wrong,))
+        try:
+            record = mapped(call, tenant=self._tenant, received_ms=received_ms, sent_at=sent_at)
+            dataset = key.profile_dataset if record.to == "profile" else key.event_dataset
+            validator = self._validators.of(key.scope, dataset)
+        except BadCall as error:
+            return verdict._replace(violations=(error.violation,))
+        return _judged(verdict._replace(validator=validator, malformed=False), record.body)
+
+    def record(self, scope: Scope, source: str, dataset: str, body: Any) -> Verdict:
+        """The verdict about a bare record of a dataset (a row of a batch)."""
+        validator = self._validators.of(scope, dataset)
+        return _judged(Verdict(scope, source, body, validator), body)
+
+    def entries(self, verdicts: Iterable[Verdict], received_ms: int, where: str) -> list[Entry]:
+        """The log entries of the verdicts of one request; `where` names it for people."""
+        accepted: dict[tuple[str, RecordValidator], list[bytes]] = {}
+        refused: list[Entry] = []
+        for at, verdict in enumerate(verdicts):
+            if verdict.accepted and verdict.validator is not None:
+                accepted.setdefault((verdict.source, verdict.validator), []).append(verdict.record)
+            else:
+                refused.append(refusal(verdict, received_ms, f"{where}, message {at}"))
+        frames = (
+            frame_entry(validator, source, received_ms, records)
+            for (source, validator), found in accepted.items()
+            for records in _slices(found)
+        )
+        return [*frames, *refused]
+
+    def _opened(self, inlet: Inlet, message: Any, flow: str) -> tuple[RecordValidator, Any]:
+        if not isinstance(message, dict):
+            raise _Malformed(UNKNOWN_FORMAT)
+        if not (message.keys() >= {"header", "body"}):
+            if flow not in inlet.flows:
+                raise _Malformed(UNKNOWN_FORMAT)
+            return self._of(inlet, inlet.flows[flow]), message
+        header, entity = message["header"], _at(message["body"], "xdmEntity")
+        if not isinstance(header, dict) or not isinstance(entity, dict):
+            raise _Malformed(UNKNOWN_FORMAT)
+        if (header.get("imsOrgId") or inlet.scope.org) != inlet.scope.org:
+            raise _Malformed(WRONG_ORG)
+        dataset = header.get("datasetId") or inlet.flows.get(flow)
+        if not isinstance(dataset, str):
+            raise _Malformed("Message has no datasetId in the header")
+        validator = self._of(inlet, dataset)
+        _check_schema_ref(message, validator)
+        return validator, entity
+
+    def _of(self, inlet: Inlet, dataset: str) -> RecordValidator:
+        try:
+            return self._validators.of(inlet.scope, dataset)
+        except NotFound as error:
+            raise _Malformed(f"Message names dataset {dataset[:64]!r}: {error.message}") from error
+
+
+class _Malformed(Exception):
+    """The message cannot be assigned to a dataset."""
+
+
+def refusal(verdict: Verdict, received_ms: int, where: str, batch: str = "") -> Entry:
+    """The failed-record entry of a refused message, whole and with its first reason."""
+    message = verdict.message
+    raw = message if isinstance(message, bytes) else orjson.dumps(message)
+    dataset = verdict.validator.dataset.id if verdict.validator else ""
+    first, *others = verdict.violations
+    reason = first.message + (f" (and {len(others)} more)" if others else "")
+    scope = verdict.scope.key
+    content = digest(raw.decode("utf-8", "replace"))
+    record = FailedRecord(
+        id=digest(scope, verdict.source, dataset, batch, where if batch else "", content),
+        scope=scope,
+        source=verdict.source,
+        dataset=dataset,
+        batch=batch,
+        code=first.code,
+        reason=reason,
+        path=first.path,
+        where=where,
+        received_ms=received_ms,
+        raw=raw,
+    )
+    return Entry(FAILED_TOPIC, record.id.encode(), failed.ENCODER.encode(record))
+
+
+def frame_entry(
+    validator: RecordValidator, source: str, received_ms: int, records: list[bytes]
+) -> Entry:
+    """The log entry of a frame from a streaming door; frames of one source keep their order."""
+    scope, dataset = validator.scope, validator.dataset
+    frame = Frame(
+        scope=scope.key,
+        dataset=dataset.id,
+        schema=validator.resolved.id,
+        behavior=validator.behavior,
+        received_ms=received_ms,
+        source=source,
+        records=records,
+    )
+    return Entry(INGEST_TOPIC, f"{scope.key}/{source}".encode(), ENCODER.encode(frame))
+
+
+def _judged(verdict: Verdict, entity: Any) -> Verdict:
+    validator = verdict.validator
+    if validator is None:
+        return verdict
+    raw = orjson.dumps(entity)
+    violations = validator.check(entity, raw)
+    if violations:
+        return verdict._replace(violations=violations)
+    return verdict._replace(record=raw)
+
+
+def _check_schema_ref(message: dict[str, Any], validator: RecordValidator) -> None:
+    in_header = _at(_at(message["header"], "schemaRef"), "id")
+    in_body = _at(_at(_at(message["body"], "xdmMeta"), "schemaRef"), "id")
+    if not isinstance(in_header, str) or not isinstance(in_body, str):
+        raise _Malformed("Message has no schemaRef.id in header and body.xdmMeta")
+    if in_header != in_body:
+        raise _Malformed("Message has different schemaRef.id in header and body.xdmMeta")
+    resolved = validator.resolved
+    if in_header not in {resolved.id, resolved.alt_id}:
+        shown = in_header[:200]
+        raise _Malformed(
+            f"Message has schemaRef.id {shown!r}; dataset {validator.dataset.id} has {resolved.id}"
+        )
+
+
+def _at(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _slices(records: list[bytes]) -> Iterator[list[bytes]]:
+    found = iter(records)
+    while part := list(islice(found, STEP_BATCH_RECORDS_MAX)):
+        yield part
