@@ -150,12 +150,10 @@ def _destination(platform: Platform, name: str, preset: str, action: str) -> Des
         "flowSpec": {"id": flow_spec(platform), "version": "1.0"},
         "sourceConnectionIds": [platform.create("sourceConnections", source)],
         "targetConnectionIds": [platform.create("targetConnections", target)],
+        "policy": {"enforcementRefs": [action]},
         "transformations": [{"name": "GeneralTransform", "params": _mapping(platform.tenant)}],
     }
-    made = platform.create("flows", flow)
-    action_refs = {"op": "replace", "path": "/policy", "value": {"enforcementRefs": [action]}}
-    platform.change_flow(made, [action_refs])
-    return Destination(name=name, flow=made, path=path)
+    return Destination(name=name, flow=platform.create("flows", flow), path=path)
 
 
 def flow_spec(platform: Platform) -> str:
