@@ -1,0 +1,514 @@
+"""How are rules evaluated for every event, fast?
+
+Each node becomes a Python closure once; no text is ever executed. A closure takes a frame, a list
+whose first places hold the clock, what was noted, the audiences and the profile, and whose further
+places hold the variables, numbered when compiling. Common shapes get closures of their own: field
+paths, comparisons with a constant, windows before now, counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from amity.expression.errors import TypeFault, UnsupportedHere
+from amity.expression.evaluators.rows import calendar_now
+from amity.expression.functions import FUNCTIONS
+from amity.expression.spans import Bounds, constant, of_value, spans
+from amity.expression.times import NEVER, Span, changes, holds
+from amity.expression.tree import (
+    Call,
+    Chain,
+    Entries,
+    Field,
+    Items,
+    Lambda,
+    Let,
+    Literal,
+    Node,
+    Occurs,
+    Param,
+    Slot,
+    Step,
+    Var,
+    path_of,
+)
+from amity.expression.values import Value, field_of, items, to_ms, truth
+
+UNSUPPORTED: Mapping[str, str] = {}
+"""What this evaluator cannot do: nothing."""
+
+Frame = list[Any]
+Run = Callable[[Frame], Value]
+Scope = Mapping[str, int]
+
+NOW, CHANGES, AUDIENCES, ROOT, SLOTS = range(5)
+_VARIABLES = 5
+_EMPTY: list[Any] = []
+
+
+class Rule:
+    """A compiled expression."""
+
+    __slots__ = ("_run", "_size")
+
+    def __init__(self, run: Run, size: int) -> None:
+        self._run = run
+        self._size = size
+
+    def __call__(
+        self,
+        profile: Mapping[str, Any],
+        slots: Mapping[str, list[Any]],
+        now_ms: int,
+        audiences: Collection[str],
+    ) -> tuple[bool, int]:
+        """Whether it holds, and when that may change by itself (`NEVER` = it does not)."""
+        frame: Frame = [now_ms, NEVER, audiences, profile, slots]
+        if self._size:
+            frame.extend([None] * self._size)
+        return truth(self._run(frame)), frame[CHANGES]
+
+    def value(self, profile: Mapping[str, Any], now_ms: int, audiences: Collection[str]) -> Value:
+        """The value itself, for expressions that are no conditions."""
+        frame: Frame = [now_ms, NEVER, audiences, profile, {}, *[None] * self._size]
+        return self._run(frame)
+
+
+def compile_rule(node: Node) -> Rule:
+    """The closure of an expression.
+
+    >>> from amity.expression.syntax.pql import parse
+    >>> compile_rule(parse('a.b = "x"'))({"a": {"b": "x"}}, {}, 0, ())[0]
+    True
+    """
+    compiler = _Compiler()
+    run = compiler.compile(node, {})
+    return Rule(run, compiler.size)
+
+
+def compile_test(names: tuple[str, ...], body: Node) -> Callable[[Value], bool]:
+    """The closure of a condition on one item that looks at no clock."""
+    compiler = _Compiler()
+    scope = {name: compiler.place() for name in names}
+    run = compiler.compile(body, scope)
+    size = compiler.size
+
+    def test(item: Value) -> bool:
+        frame: Frame = [0, NEVER, (), {}, {}, item]
+        if size > 1:
+            frame.extend([None] * (size - 1))
+        return truth(run(frame))
+
+    return test
+
+
+class _Compiler:
+    """Compiles one expression; hands out the places of its variables."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def place(self) -> int:
+        """A place in the frame for one more variable."""
+        self.size += 1
+        return _VARIABLES + self.size - 1
+
+    def compile(self, node: Node, scope: Scope) -> Run:
+        """The closure of a node."""
+        return _NODES[type(node)](self, node, scope)
+
+    def function(self, node: Lambda, scope: Scope) -> Callable[[Frame], Callable[..., Value]]:
+        """A closure that answers a function of items."""
+        places = [self.place() for _ in node.names]
+        body = self.compile(node.body, {**scope, **dict(zip(node.names, places, strict=True))})
+        if len(places) == 1:
+            return _of_one(places[0], body)
+
+        def make(frame: Frame) -> Callable[..., Value]:
+            def of_items(*given: Value) -> Value:
+                for place, item in zip(places, given, strict=True):
+                    frame[place] = item
+                return body(frame)
+
+            return of_items
+
+        return make
+
+
+def _of_one(place: int, body: Run) -> Callable[[Frame], Callable[..., Value]]:
+    def make(frame: Frame) -> Callable[..., Value]:
+        def of_item(item: Value) -> Value:
+            frame[place] = item
+            return body(frame)
+
+        return of_item
+
+    return make
+
+
+def _literal(_: _Compiler, node: Literal, __: Scope) -> Run:
+    value = node.value
+    return lambda _: value
+
+
+def _items(compiler: _Compiler, node: Items, scope: Scope) -> Run:
+    if all(isinstance(item, Literal) for item in node.items):
+        fixed = [item.value for item in node.items if isinstance(item, Literal)]
+        return lambda _: fixed
+    parts = [compiler.compile(item, scope) for item in node.items]
+    return lambda frame: [part(frame) for part in parts]
+
+
+def _entries(compiler: _Compiler, node: Entries, scope: Scope) -> Run:
+    parts = [(key, compiler.compile(value, scope)) for key, value in node.pairs]
+    return lambda frame: {key: part(frame) for key, part in parts}
+
+
+def _param(_: _Compiler, node: Param, __: Scope) -> Run:
+    if node.position != 1:
+        raise UnsupportedHere(f"${node.position}: a rule has one parameter, the profile ($1)")
+    return lambda frame: frame[ROOT]
+
+
+def _var(_: _Compiler, node: Var, scope: Scope) -> Run:
+    place = scope[node.name]
+    return lambda frame: frame[place]
+
+
+def _slot(_: _Compiler, node: Slot, __: Scope) -> Run:
+    name = node.name
+    return lambda frame: frame[SLOTS].get(name, _EMPTY)
+
+
+def _field(compiler: _Compiler, node: Field, scope: Scope) -> Run:
+    root, names = path_of(node)
+    if isinstance(root, Var):
+        return _path(scope[root.name], names)
+    if root == Param(1):
+        return _path(ROOT, names)
+    return _path_of(compiler.compile(root, scope), names)
+
+
+def _path(place: int, names: tuple[str, ...]) -> Run:
+    if len(names) == 1:
+        (name,) = names
+
+        def one(frame: Frame) -> Value:
+            value = frame[place]
+            return value.get(name) if type(value) is dict else field_of(value, name)
+
+        return one
+    return _path_of(lambda frame: frame[place], names)
+
+
+def _path_of(root: Run, names: tuple[str, ...]) -> Run:
+    def run(frame: Frame) -> Value:
+        value = root(frame)
+        for name in names:
+            value = value.get(name) if type(value) is dict else field_of(value, name)
+            if value is None:
+                return None
+        return value
+
+    return run
+
+
+def _let(compiler: _Compiler, node: Let, scope: Scope) -> Run:
+    value = compiler.compile(node.value, scope)
+    place = compiler.place()
+    body = compiler.compile(node.body, {**scope, node.name: place})
+
+    def run(frame: Frame) -> Value:
+        frame[place] = value(frame)
+        return body(frame)
+
+    return run
+
+
+def _occurs(compiler: _Compiler, node: Occurs, scope: Scope) -> Run:
+    time = compiler.compile(node.time, scope)
+    fixed = tuple(constant(ref) for ref in node.refs)
+    known = tuple(bound for bound in fixed if bound is not None)
+    if len(known) == len(fixed):
+        return _within(time, spans(node, known))
+    refs = [
+        (bound, None if bound else compiler.compile(ref, scope))
+        for bound, ref in zip(fixed, node.refs, strict=True)
+    ]
+    return _relative(node, time, refs)
+
+
+def _relative(node: Occurs, time: Run, refs: list[tuple[Bounds | None, Run | None]]) -> Run:
+    def run(frame: Frame) -> Value:
+        at_ms = to_ms(time(frame))
+        bounds: list[Bounds] = []
+        for fixed, ref in refs:
+            bound = fixed if ref is None else of_value(ref(frame))
+            if bound is None:
+                return False
+            bounds.append(bound)
+        if at_ms is None:
+            return False
+        return _check(frame, spans(node, tuple(bounds)), at_ms)
+
+    return run
+
+
+def _check(frame: Frame, wanted: tuple[Span, ...], at_ms: int) -> bool:
+    now_ms = frame[NOW]
+    turns = changes(wanted, at_ms, now_ms)
+    frame[CHANGES] = min(frame[CHANGES], turns)
+    return holds(wanted, at_ms, now_ms)
+
+
+def _within(time: Run, wanted: tuple[Span, ...]) -> Run:
+    """A window whose ends move with now get by on integers when they move evenly."""
+    if len(wanted) == 1 and wanted[0][0] is not None and wanted[0][1] is not None:
+        low, high = wanted[0][0].fixed_ms(), wanted[0][1].fixed_ms()
+        if low is not None and high is not None:
+            return _window(time, low, high)
+
+    def run(frame: Frame) -> Value:
+        at_ms = to_ms(time(frame))
+        return at_ms is not None and _check(frame, wanted, at_ms)
+
+    return run
+
+
+def _window(time: Run, low: int, high: int) -> Run:
+    """In ``[now + low, now + high)``: enters at ``at - high + 1``, leaves at ``at - low + 1``."""
+    enter_after, leave_after = 1 - high, 1 - low
+
+    def run(frame: Frame) -> Value:
+        at_ms = time(frame)
+        if type(at_ms) is not int:
+            at_ms = to_ms(at_ms)
+            if at_ms is None:
+                return False
+        now_ms = frame[NOW]
+        enters = at_ms + enter_after
+        leaves = at_ms + leave_after
+        if now_ms < enters:
+            turns = enters
+        elif now_ms < leaves:
+            turns = leaves
+        else:
+            return False
+        frame[CHANGES] = min(frame[CHANGES], turns)
+        return turns is leaves
+
+    return run
+
+
+def _call(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    form = _CALLS.get(node.name)
+    if form is not None:
+        return form(compiler, node, scope)
+    return _applied(compiler, node, scope)
+
+
+def _applied(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    apply = FUNCTIONS[node.name].apply
+    if apply is None:
+        raise TypeFault(f"{node.name} has no meaning here")
+    parts = [
+        compiler.function(arg, scope) if isinstance(arg, Lambda) else compiler.compile(arg, scope)
+        for arg in node.args
+    ]
+    if len(parts) == 1:
+        (only,) = parts
+        return lambda frame: apply(only(frame))
+    if len(parts) == 2:
+        first, second = parts
+        return lambda frame: apply(first(frame), second(frame))
+    return lambda frame: apply(*[part(frame) for part in parts])
+
+
+def _and(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    parts = tuple(compiler.compile(arg, scope) for arg in node.args)
+
+    def run(frame: Frame) -> Value:
+        for part in parts:
+            value = part(frame)
+            if value is not True and not truth(value):
+                return False
+        return True
+
+    return run
+
+
+def _or(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    parts = tuple(compiler.compile(arg, scope) for arg in node.args)
+
+    def run(frame: Frame) -> Value:
+        return any(truth(part(frame)) for part in parts)
+
+    return run
+
+
+def _if(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    condition, then, otherwise = (compiler.compile(arg, scope) for arg in node.args)
+    return lambda frame: then(frame) if truth(condition(frame)) else otherwise(frame)
+
+
+def _in_segment(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    audience = compiler.compile(node.args[0], scope)
+    return lambda frame: audience(frame) in frame[AUDIENCES]
+
+
+def _current(_: _Compiler, node: Call, __: Scope) -> Run:
+    name = node.name
+
+    def run(frame: Frame) -> Value:
+        value, until = calendar_now(name, frame[NOW])
+        frame[CHANGES] = min(frame[CHANGES], until)
+        return value
+
+    return run
+
+
+def _equals(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    """Equality with a constant string is the commonest rule of all."""
+    left, right = node.args
+    if not (isinstance(right, Literal) and type(right.value) is str):
+        return _applied(compiler, node, scope)
+    apply = FUNCTIONS["="].apply
+    assert apply is not None  # noqa: S101 - `=` is no form
+    of, wanted = compiler.compile(left, scope), right.value
+
+    def run(frame: Frame) -> Value:
+        value = of(frame)
+        return value == wanted if type(value) is str else apply(value, wanted)
+
+    return run
+
+
+def _is_in(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    """Membership in constant strings is a look-up."""
+    left, right = node.args
+    constants = right.items if isinstance(right, Items) else ()
+    strings = {c.value for c in constants if isinstance(c, Literal) and type(c.value) is str}
+    if not constants or len(strings) < len(constants):
+        return _applied(compiler, node, scope)
+    apply = FUNCTIONS["in"].apply
+    assert apply is not None  # noqa: S101 - `in` is no form
+    of, among = compiler.compile(left, scope), sorted(strings)
+
+    def run(frame: Frame) -> Value:
+        value = of(frame)
+        return value in strings if type(value) is str else apply(value, among)
+
+    return run
+
+
+def _count(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    """Counting what a filter leaves needs no list of it."""
+    (array,) = node.args
+    if not (isinstance(array, Call) and array.name == "filter"):
+        return _applied(compiler, node, scope)
+    source, test = array.args
+    assert isinstance(test, Lambda)  # noqa: S101 - the reader makes no other
+    of, place = compiler.compile(source, scope), compiler.place()
+    body = compiler.compile(test.body, {**scope, test.names[0]: place})
+
+    def run(frame: Frame) -> Value:
+        found = 0
+        for item in items(of(frame)):
+            frame[place] = item
+            value = body(frame)
+            if value is True or truth(value):
+                found += 1
+        return found
+
+    return run
+
+
+def _exists(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    source, test = node.args
+    assert isinstance(test, Lambda)  # noqa: S101 - the reader makes no other
+    of, place = compiler.compile(source, scope), compiler.place()
+    body = compiler.compile(test.body, {**scope, test.names[0]: place})
+
+    def run(frame: Frame) -> Value:
+        for item in reversed(items(of(frame))):
+            frame[place] = item
+            value = body(frame)
+            if value is True or truth(value):
+                return True
+        return False
+
+    return run
+
+
+_CALLS: dict[str, Callable[[_Compiler, Call, Scope], Run]] = {
+    "and": _and,
+    "or": _or,
+    "if": _if,
+    "inSegment": _in_segment,
+    "currentYear": _current,
+    "currentMonth": _current,
+    "currentDayOfMonth": _current,
+    "=": _equals,
+    "in": _is_in,
+    "count": _count,
+    "exists": _exists,
+}
+
+
+def _chain(compiler: _Compiler, node: Chain, scope: Scope) -> Run:
+    array = compiler.compile(node.array, scope)
+    stamp = compiler.function(node.timestamp, scope)
+    steps = [_compiled_step(compiler, step, scope) for step in node.steps]
+
+    def run(frame: Frame) -> Value:
+        of = stamp(frame)
+        timed = [(at, item) for item in items(array(frame)) if (at := to_ms(of(item))) is not None]
+        timed.sort(key=lambda pair: pair[0])
+        done_ms: int | None = None
+        for step in steps:
+            done_ms = step(frame, timed, done_ms)
+            if done_ms is None:
+                return False
+        return True
+
+    return run
+
+
+CompiledStep = Callable[[Frame, list[tuple[int, Value]], int | None], int | None]
+
+
+def _compiled_step(compiler: _Compiler, step: Step, scope: Scope) -> CompiledStep:
+    what = compiler.function(step.what, scope)
+    when = compiler.function(step.when, scope) if step.when else None
+    count, gap_ms = step.count, step.gap_ms
+
+    def run(frame: Frame, timed: list[tuple[int, Value]], after_ms: int | None) -> int | None:
+        test, window = what(frame), when(frame) if when else None
+        least = None if after_ms is None else max(after_ms + 1, after_ms + gap_ms)
+        left = count
+        for at, item in timed:
+            if least is not None and at < least:
+                continue
+            if truth(test(item)) and (window is None or truth(window(item))):
+                left -= 1
+                if left <= 0:
+                    return at
+        return None
+
+    return run
+
+
+_NODES: dict[type[Node], Callable[[_Compiler, Any, Scope], Run]] = {
+    Literal: _literal,
+    Items: _items,
+    Entries: _entries,
+    Param: _param,
+    Var: _var,
+    Field: _field,
+    Let: _let,
+    Occurs: _occurs,
+    Call: _call,
+    Chain: _chain,
+    Slot: _slot,
+}
