@@ -97,7 +97,7 @@ class FailuresStage:
     """Files failed records, each once, and marks them."""
 
     name = "failures"
-    consumes = (FAILED_TOPIC, MARKS_TOPIC)
+    consumes: tuple[str, ...] = (FAILED_TOPIC, MARKS_TOPIC)
 
     def decode(self, record: LogRecord) -> Sequence[FailedRecord | FailedMark]:
         """One message a record."""

@@ -6,16 +6,21 @@ what the first one says. Both come out the same whatever the order and repetitio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from amity.flow.failed import FailedRecord
+from amity.flow.failures import RECORD_TABLE, FailuresStage, Filed
+from amity.flow.stage import Stage
 from amity.flow.step import Cancel, Failure, Outcome, Output, Position, Timer
 from amity.kernel.clock import MINUTE_MS
 from amity.kernel.errors import Corrupt
 from amity.kernel.scope import Scope
-from amity.storage.ports import LogRecord, Reader, Writer
+from amity.storage.ports import Entry, LogRecord, Reader, Writer
+from amity.testing.simulator import Dump, Input
 
 HITS_TOPIC = "test.hits"
 COUNTS_TOPIC = "test.counts"
@@ -34,13 +39,14 @@ class Hit(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Counted(msgspec.Struct, frozen=True, array_like=True):
-    """How often by now: ever, and within the last minute."""
+    """How often by now, ever and within the last minute; `added` since it was last told."""
 
     scope: str
     key: str
     ever: int
     lately: int
     at_ms: int
+    added: int = 0
 
 
 class Count(msgspec.Struct, array_like=True):
@@ -54,6 +60,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 _HIT = msgspec.msgpack.Decoder(Hit)
 _COUNTED = msgspec.msgpack.Decoder(Counted)
 _COUNT = msgspec.msgpack.Decoder(Count)
+_TOTAL = msgspec.msgpack.Decoder(tuple[int, int, int])
 
 CountState = dict[tuple[str, str], Count]
 
@@ -72,7 +79,7 @@ class CountStage:
     """Counts the hits of a key."""
 
     name = "count"
-    consumes = (HITS_TOPIC,)
+    consumes: tuple[str, ...] = (HITS_TOPIC,)
 
     def decode(self, record: LogRecord) -> Sequence[Hit]:
         """One hit a record."""
@@ -100,7 +107,7 @@ class CountStage:
     ) -> Outcome[CountState]:
         """Count what is new, say what has changed, and wake when a hit grows old."""
         outcome = Outcome(state=state)
-        changed: dict[tuple[str, str], None] = {}
+        changed: dict[tuple[str, str], int] = {}
         for hit in messages:
             count = state[hit.scope, hit.key]
             if hit.weight < 0:
@@ -109,13 +116,13 @@ class CountStage:
                 outcome.failures.append(_refusal(hit))
             elif hit.id not in count.hits:
                 count.hits = {**count.hits, hit.id: hit.received_ms}
-                changed[hit.scope, hit.key] = None
+                changed[hit.scope, hit.key] = changed.get((hit.scope, hit.key), 0) + 1
         for timer in fired:
             place = (timer.scope.key, timer.key.decode())
             if state[place].version == timer.version:
-                changed[place] = None
-        for place in changed:
-            _tell(outcome, place, state[place], now_ms)
+                changed.setdefault(place, 0)
+        for place, added in changed.items():
+            _tell(outcome, state[place], Counted(*place, 0, 0, now_ms, added))
         return outcome
 
     def save(self, writer: Writer, state: CountState) -> None:
@@ -139,24 +146,26 @@ def _refusal(hit: Hit) -> Failure:
     )
 
 
-def _tell(outcome: Outcome[CountState], place: tuple[str, str], count: Count, now_ms: int) -> None:
+def _tell(outcome: Outcome[CountState], count: Count, told: Counted) -> None:
     count.version += 1
-    scope, key = Scope.parse(place[0]), place[1]
-    now_lately = lately(count, now_ms)
-    told = Counted(place[0], key, len(count.hits), now_lately, now_ms)
-    outcome.outputs.append(Output(COUNTS_TOPIC, scope, key.encode(), told))
+    scope, key, now_ms = Scope.parse(told.scope), told.key.encode(), told.at_ms
+    told = msgspec.structs.replace(told, ever=len(count.hits), lately=lately(count, now_ms))
+    outcome.outputs.append(Output(COUNTS_TOPIC, scope, key, told))
     ages = [at_ms + MINUTE_MS for at_ms in count.hits.values() if at_ms + MINUTE_MS > now_ms]
     if ages:
-        outcome.timers.append(Timer(scope, key.encode(), min(ages), count.version))
+        outcome.timers.append(Timer(scope, key, min(ages), count.version))
     else:
-        outcome.timers.append(Cancel(scope, key.encode()))
+        outcome.timers.append(Cancel(scope, key))
+
+
+TotalState = dict[tuple[str, str], tuple[int, int, int]]
 
 
 class TotalStage:
-    """Keeps the newest count of every key."""
+    """Keeps the newest count of every key, and adds up: a count told twice would show."""
 
     name = "total"
-    consumes = (COUNTS_TOPIC,)
+    consumes: tuple[str, ...] = (COUNTS_TOPIC,)
 
     def decode(self, record: LogRecord) -> Sequence[Counted]:
         """One count a record."""
@@ -168,25 +177,82 @@ class TotalStage:
 
     def load(
         self,
-        reader: Reader,  # noqa: ARG002 - the stage's own signature
-        messages: Sequence[Counted],  # noqa: ARG002
-        fired: Sequence[Timer],  # noqa: ARG002
-    ) -> list[Counted]:
-        """Nothing: the newest count is all there is to know."""
-        return []
+        reader: Reader,
+        messages: Sequence[Counted],
+        fired: Sequence[Timer],  # noqa: ARG002 - the stage's own signature
+    ) -> TotalState:
+        """The totals of all keys concerned."""
+        state: TotalState = {}
+        for told in messages:
+            found = reader.get_many(TOTAL_TABLE, Scope.parse(told.scope), [told.key.encode()])
+            state[told.scope, told.key] = next(map(_TOTAL.decode, found.values()), (0, 0, 0))
+        return state
 
     def step(
         self,
-        state: list[Counted],
+        state: TotalState,
         messages: Sequence[Counted],
-        fired: Sequence[Timer],  # noqa: ARG002
-        now_ms: int,  # noqa: ARG002
-    ) -> Outcome[list[Counted]]:
+        fired: Sequence[Timer],  # noqa: ARG002 - the stage's own signature
+        now_ms: int,  # noqa: ARG002 - the stage's own signature
+    ) -> Outcome[TotalState]:
         """Take over what is told."""
-        return Outcome(state=[*state, *messages])
+        for told in messages:
+            place = (told.scope, told.key)
+            state[place] = (state[place][0] + told.added, told.ever, told.lately)
+        return Outcome(state=state)
 
-    def save(self, writer: Writer, state: list[Counted]) -> None:
-        """Write it, without the time it was told at."""
-        for told in state:
-            row = (told.key.encode(), _ENCODER.encode((told.ever, told.lately)))
-            writer.put_many(TOTAL_TABLE, Scope.parse(told.scope), [row])
+    def save(self, writer: Writer, state: TotalState) -> None:
+        """Write it."""
+        for (scope, key), total in state.items():
+            row = (key.encode(), _ENCODER.encode(total))
+            writer.put_many(TOTAL_TABLE, Scope.parse(scope), [row])
+
+
+class CountingScenario:
+    """Hits of a few keys in two sandboxes, some refused, some poison."""
+
+    name = "counting"
+    publish: frozenset[str] = frozenset()
+
+    def stages(self) -> Sequence[Stage[Any, Any]]:
+        """Both."""
+        return [CountStage(), TotalStage(), FailuresStage()]
+
+    def inputs(self, rng: random.Random) -> Sequence[Input]:
+        """A few dozen hits over some minutes."""
+        at_ms = 1_000_000
+        found = []
+        for n in range(rng.randint(1, 60)):
+            at_ms += rng.choice([0, 0, 1, 700, 9_000])
+            scope = rng.choice(["O/prod", "O/dev"])
+            weight = rng.choices([1, 0, -1], [30, 1, 1])[0]
+            hit = Hit(scope, rng.choice("abcde"), str(n), at_ms, weight)
+            body = b"\xc1no hit" if rng.random() < 0.02 else encode(hit)
+            found.append(Input(Entry(HITS_TOPIC, hit.key.encode(), body), at_ms))
+        return found
+
+    def horizon_ms(self, inputs: Sequence[Input], rng: random.Random) -> int:
+        """Some hits are old by then and some are not."""
+        return max(sent.at_ms for sent in inputs) + rng.randint(0, 2 * MINUTE_MS)
+
+    def dump(self, reader: Reader) -> Dump:
+        """Hits by key, totals by key, and what was refused."""
+        found: Dump = {}
+        for scope in (Scope("O", "prod"), Scope("O", "dev")):
+            counts = reader.scan(COUNT_TABLE, scope)
+            found[f"{COUNT_TABLE} {scope.key}"] = {
+                key.decode(): sorted(_COUNT.decode(value).hits) for key, value in counts
+            }
+            totals = reader.scan(TOTAL_TABLE, scope)
+            found[f"{TOTAL_TABLE} {scope.key}"] = {
+                key.decode(): msgspec.msgpack.decode(value) for key, value in totals
+            }
+            found[f"refused {scope.key}"] = {
+                (record.code, record.raw): 1 for record in _refused(reader, scope)
+            }
+        return found
+
+
+def _refused(reader: Reader, scope: Scope) -> Iterator[FailedRecord]:
+    for _, value in reader.scan(RECORD_TABLE, scope):
+        yield msgspec.msgpack.decode(value, type=Filed).record

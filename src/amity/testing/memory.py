@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
+import re2
+
 from amity.kernel.clock import BusinessClock
-from amity.kernel.errors import Outdated
+from amity.kernel.errors import Invalid, Outdated
 from amity.kernel.limits import LOG_PARTITIONS
 from amity.kernel.scope import Scope
 from amity.storage.ports import Document, Entry, LogRecord
@@ -83,6 +85,15 @@ class MemoryLog:
         """Nothing to let go of."""
 
 
+_NAME = re2.compile(r"^[a-z_]{1,60}$")
+
+
+def _rows_of(tables: dict[tuple[str, Scope], _Rows], table: str, scope: Scope) -> _Rows:
+    if _NAME.match(table) is None:
+        raise Invalid(f"{table!r} is no table name; use the letters a-z and _ only")
+    return tables.get((table, scope), {})
+
+
 class MemoryReader:
     """Reads of one snapshot."""
 
@@ -91,7 +102,7 @@ class MemoryReader:
 
     def get_many(self, table: str, scope: Scope, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The values of those keys that exist."""
-        rows = self._tables.get((table, scope), {})
+        rows = _rows_of(self._tables, table, scope)
         return {key: rows[key] for key in keys if key in rows}
 
     def scan(
@@ -105,7 +116,7 @@ class MemoryReader:
         reverse: bool = False,
     ) -> Iterator[tuple[bytes, bytes]]:
         """Keys from `start` to before `end`, in byte order."""
-        rows = self._tables.get((table, scope), {})
+        rows = _rows_of(self._tables, table, scope)
         keys = sorted(
             (key for key in rows if key >= start and (end is None or key < end)),
             reverse=reverse,
@@ -114,7 +125,7 @@ class MemoryReader:
 
     def count(self, table: str, scope: Scope) -> int:
         """How many keys."""
-        return len(self._tables.get((table, scope), {}))
+        return len(_rows_of(self._tables, table, scope))
 
 
 class MemoryWriter(MemoryReader):
@@ -142,7 +153,7 @@ class MemoryWriter(MemoryReader):
         place = (table, scope)
         if place not in self._own:
             self._own.add(place)
-            self._tables[place] = dict(self._tables.get(place, {}))
+            self._tables[place] = dict(_rows_of(self._tables, table, scope))
         return self._tables[place]
 
 

@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from amity.testing.counting import CountingScenario
+from amity.testing.simulator import run
+
+
+def test_the_flow_survives(seed: int) -> None:
+    """Crashes, repetition, disorder and clock jumps change nothing in the end."""
+    assert run(seed, CountingScenario()).startswith(f"seed {seed}:")
