@@ -1,0 +1,139 @@
+"""How do all audiences of a sandbox become one thing that can be evaluated at every event?
+
+Compiled once for a version of the definitions: rules in the order in which they may look at one
+another, slots by event type, and which audiences a slot, an attribute or another audience touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from amity.expression.evaluators.closures import Rule, compile_rule
+from amity.expression.tree import Node
+from amity.kernel.ids import digest
+from amity.platform.segmentation.errors import CyclicAudiences
+from amity.platform.segmentation.slots import (
+    Needs,
+    Path,
+    SlotDraft,
+    SlotSpec,
+    Trie,
+    at,
+    audiences_in,
+    needs_of,
+    trie,
+)
+
+
+class Definition(NamedTuple):
+    """What evaluation must know of an audience."""
+
+    id: str
+    rule: Node
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledAudience:
+    """One audience, ready to be evaluated."""
+
+    id: str
+    rule: Rule
+    slots: tuple[str, ...]
+    attributes: frozenset[Path]
+    depends: frozenset[str]
+
+
+class RuleSet:
+    """The audiences of one sandbox at one version of their definitions."""
+
+    def __init__(self, definitions: Iterable[Definition]) -> None:
+        ordered = in_order({definition.id: definition.rule for definition in definitions})
+        needs = {id: needs_of(rule) for id, rule in ordered}
+        self.version = digest(
+            "rules", *(f"{id}={rule!r}" for id, rule in sorted(ordered)), length=12
+        )
+        self.audiences = tuple(_compiled(id, needs[id]) for id, _ in ordered)
+        self.index = {audience.id: at for at, audience in enumerate(self.audiences)}
+        self.slots = _slots(needs.values())
+        self.tries: dict[str, Trie | None] = {s.name: trie(s.paths) for s in self.slots.values()}
+        self.attributes = frozenset(path for need in needs.values() for path in need.attributes)
+        self.attribute_trie = trie(self.attributes)
+        self._by_type, self._any_type = _by_type(self.slots.values())
+        self.by_slot = self._touched(lambda audience: audience.slots)
+        self.by_attribute = self._touched(lambda audience: audience.attributes)
+        self.dependents = self._touched(lambda audience: audience.depends)
+
+    def slots_for(self, event_type: Any) -> tuple[SlotSpec, ...]:
+        """The slots that may take an event of this type."""
+        return self._by_type.get(event_type, self._any_type)
+
+    def touched_by_attributes(
+        self, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> Iterator[int]:
+        """The audiences that read an attribute which is another one now."""
+        for path, audiences in self.by_attribute.items():
+            if at(before, path) != at(after, path):
+                yield from audiences
+
+    def _touched(self, of: Any) -> dict[Any, tuple[int, ...]]:
+        found: dict[Any, list[int]] = {}
+        for place, audience in enumerate(self.audiences):
+            for key in of(audience):
+                found.setdefault(key, []).append(place)
+        return {key: tuple(places) for key, places in found.items()}
+
+
+def in_order(rules: Mapping[str, Node]) -> list[tuple[str, Node]]:
+    """The rules so that each comes after those it asks for; refuses a circle."""
+    ordered: list[tuple[str, Node]] = []
+    state: dict[str, bool] = {}
+
+    def visit(id: str, way: tuple[str, ...]) -> None:
+        if state.get(id):
+            return
+        if id in state:
+            circle = " → ".join((*way[way.index(id) :], id))
+            raise CyclicAudiences(f"audiences ask for one another in a circle: {circle}", way=way)
+        state[id] = False
+        for other in sorted(audiences_in(rules[id])):
+            if other in rules:
+                visit(other, (*way, id))
+        state[id] = True
+        ordered.append((id, rules[id]))
+
+    for id in sorted(rules):
+        visit(id, ())
+    return ordered
+
+
+def _compiled(id: str, needs: Needs) -> CompiledAudience:
+    return CompiledAudience(
+        id=id,
+        rule=compile_rule(needs.rule),
+        slots=tuple(sorted(needs.slots)),
+        attributes=needs.attributes,
+        depends=needs.audiences,
+    )
+
+
+def _slots(needs: Iterable[Needs]) -> dict[str, SlotSpec]:
+    drafts: dict[str, SlotDraft] = {}
+    for need in needs:
+        for name, draft in need.slots.items():
+            drafts[name] = drafts[name].merged(draft) if name in drafts else draft
+    return {name: draft.spec() for name, draft in sorted(drafts.items())}
+
+
+def _by_type(
+    specs: Iterable[SlotSpec],
+) -> tuple[dict[Any, tuple[SlotSpec, ...]], tuple[SlotSpec, ...]]:
+    found = tuple(specs)
+    anywhere = tuple(spec for spec in found if spec.types is None)
+    types = {name for spec in found if spec.types is not None for name in spec.types}
+    by_type = {
+        name: tuple(spec for spec in found if spec.types is None or name in spec.types)
+        for name in types
+    }
+    return by_type, anywhere
