@@ -16,6 +16,7 @@ from amity.access.guard import needs
 from amity.access.principal import Principal
 from amity.kernel.clock import BusinessClock
 from amity.kernel.errors import AmityError
+from amity.kernel.json_patch import apply_patch
 from amity.kernel.scope import Scope
 from amity.platform.governance.book import PolicyBook
 from amity.platform.governance.errors import BadPolicy, UnknownResource
@@ -242,7 +243,7 @@ def _policy_routes(api: APIRouter, bodies: _Bodies, governance: Governance) -> N
 
     @api.patch("/policies/custom/{id}")
     def patch(principal: Editor, id: str, body: list[Json]) -> Json:
-        changed = _patched(book.document(principal.scope, id).body, body)
+        changed = apply_patch(book.document(principal.scope, id).body, body)
         return keep(principal, book.draft(principal.scope, changed, id=id))
 
     @api.delete("/policies/custom/{id}")
@@ -415,23 +416,3 @@ def _strings(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise BadPolicy(f"{str(value)[:80]} must be a list of strings")
     return value
-
-
-def _patched(body: Mapping[str, Any], operations: Sequence[Json]) -> Json:
-    """A policy after a JSON Patch of its top-level members."""
-    changed = {name: body[name] for name in body}
-    for operation in operations:
-        op, path = operation.get("op"), str(operation.get("path", ""))
-        name, _, place = path.removeprefix("/").partition("/")
-        if op in ("add", "replace") and not place:
-            changed[name] = operation.get("value")
-        elif op == "add" and name == "marketingActionRefs" and place == "-":
-            changed[name] = [*changed[name], operation.get("value")]
-        elif op == "remove" and name == "description":
-            changed[name] = ""
-        else:
-            raise BadPolicy(
-                f"cannot {op!r} {path!r}; add or replace /name, /status, /description, /deny, "
-                "/marketingActionRefs, or add /marketingActionRefs/-"
-            )
-    return changed

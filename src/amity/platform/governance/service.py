@@ -42,6 +42,10 @@ class Governance:
         self._estate = estate
         self._activations = activations
 
+    def audience(self, scope: Scope, id: str) -> AudienceFacts | None:
+        """What is known of an audience."""
+        return self._estate.audience(scope, id)
+
     def verify(self, scope: Scope, activation: Activation) -> tuple[Violation, ...]:
         """What holds this activation back now; asked right before bytes are written."""
         return self._found(scope, [activation], self._book.policies(scope), self._estate)
