@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset, a batch or a flow, and what does one do about it?"""
+"""What can be wrong with a dataset, its labels or a batch, and what does one do about it?"""
 
 from __future__ import annotations
 
@@ -41,19 +41,3 @@ class LabelsExist(Forbidden):
 
 class LabelsOutdated(Outdated):
     """The labels were changed meanwhile: read them again and send the new etag in If-Match."""
-
-
-class FlowResourceNotFound(NotFound):
-    """There is no such connection, flow or run."""
-
-
-class FlowResourceInvalid(Invalid):
-    """The connection or flow is not of the form it must have."""
-
-
-class FlowOutdated(Outdated):
-    """If-Match must hold the current etag in double quotes: read the resource again."""
-
-
-class FlowResourceInUse(Conflict):
-    """Others are made from it: delete them first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from amity.kernel.clock import BusinessClock
+from amity.kernel.clock import BusinessClock, to_iso
 from amity.kernel.ids import IdSource
 from amity.kernel.json_patch import apply_patch
 from amity.kernel.scope import Scope
@@ -22,7 +22,7 @@ from amity.platform.schema.errors import (
 )
 from amity.platform.schema.evolution import breaking
 from amity.platform.schema.model import ResolvedSchema
-from amity.platform.schema.names import SEGMENTS, UNION_SUFFIX, Kind, alt_id, resource_id
+from amity.platform.schema.names import UNION_SUFFIX, Kind, alt_id, resource_id
 from amity.platform.schema.snapshot import Snapshot, Stored
 from amity.storage.ports import Document, Documents
 
@@ -119,12 +119,17 @@ class SchemaRegistry:
         """Create a field group."""
         return self.create(scope, "field_group", body, actor=actor)
 
-    def create(self, scope: Scope, kind: Kind, body: Any, *, actor: str = "") -> Stored:
-        """Create a resource of any kind but behaviours, which are given."""
+    def create(
+        self, scope: Scope, kind: Kind, body: Any, *, actor: str = "", id: str = ""
+    ) -> Stored:
+        """Create a resource of any kind but behaviours, which are given.
+
+        `id` is the URI it had elsewhere, when it is imported.
+        """
         snapshot = self.snapshot(scope)
         kept = kept_body(kind, body)
-        digest = self._ids.hex(40)
-        id = resource_id(self.tenant, kind, digest)
+        id = id or resource_id(self.tenant, kind, self._ids.hex(40))
+        digest = alt_id(id).rpartition(".")[2]
         kept = {"$id": id, **_namespaced(kind, kept, digest)}
         check(kind, kept, snapshot, self.tenant)
         self._check_title(snapshot, kind, kept)
@@ -178,6 +183,19 @@ class SchemaRegistry:
         self.find(scope, id)
         document = self._documents.get(scope, HISTORY, alt_id(id))
         return list(reversed(document.body["entries"])) if document else []
+
+    def now_ms(self) -> int:
+        """Business time."""
+        return self._clock.now_ms()
+
+    def report(self, message: str) -> dict[str, Any]:
+        """What an error of the registry carries beside its text."""
+        return {
+            "registryRequestId": self._ids.uuid(),
+            "timestamp": stamp(self._clock.now_ms()),
+            "detailed-message": message,
+            "sub-errors": [],
+        }
 
     def descriptors(self, scope: Scope) -> list[dict[str, Any]]:
         """All descriptors, in order of creation."""
@@ -372,6 +390,11 @@ def _differences(old: Node, new: Node) -> list[dict[str, Any]]:
     return updates
 
 
-def resource_type(stored: Stored) -> str:
-    """The word of a resource's kind in the API."""
-    return SEGMENTS[stored.kind]
+def stamp(at_ms: int) -> str:
+    """A moment as the registry writes it.
+
+    >>> stamp(0)
+    '01-01-1970 00:00:00'
+    """
+    moment = to_iso(at_ms)
+    return f"{moment[5:7]}-{moment[8:10]}-{moment[:4]} {moment[11:19]}"
