@@ -109,8 +109,9 @@ class Spool:
         return found
 
     def _close(self) -> None:
-        self._writer.close()
-        self._sink.close()
+        if not self._sink.closed:
+            self._writer.close()
+            self._sink.close()
 
 
 def schema_of(columns: Sequence[str]) -> Any:
