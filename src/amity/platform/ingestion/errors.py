@@ -13,10 +13,6 @@ class UnknownInlet(NotFound):
     """There is no streaming connection with this inlet id."""
 
 
-class UnknownBatch(NotFound):
-    """There is no such batch."""
-
-
 class UnknownFile(NotFound):
     """There is no such file in the batch."""
 

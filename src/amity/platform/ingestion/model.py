@@ -36,11 +36,13 @@ class Frame(msgspec.Struct, array_like=True, frozen=True):
 
 
 class BatchComplete(msgspec.Struct, array_like=True, frozen=True):
-    """A batch is declared complete and may be loaded."""
+    """A batch is declared complete and may be loaded; with `revert`, it is to be taken out again."""
 
     scope: str
     batch: str
+    revert: bool = False
 
 
+BATCH_DECODER = msgspec.msgpack.Decoder(BatchComplete)
 FRAME_DECODER = msgspec.msgpack.Decoder(Frame)
 ENCODER = msgspec.msgpack.Encoder()
