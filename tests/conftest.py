@@ -9,8 +9,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with an argument `seed` runs once a seed."""
-    if "seed" in metafunc.fixturenames:
+    """A test with an argument `simulated_seed` runs once a seed."""
+    if "simulated_seed" in metafunc.fixturenames:
         one = metafunc.config.getoption("--seed")
         seeds = range(metafunc.config.getoption("--seeds")) if one is None else [one]
-        metafunc.parametrize("seed", seeds)
+        metafunc.parametrize("simulated_seed", seeds)

@@ -4,6 +4,6 @@ from amity.testing.counting import CountingScenario
 from amity.testing.simulator import run
 
 
-def test_the_flow_survives(seed: int) -> None:
+def test_the_flow_survives(simulated_seed: int) -> None:
     """Crashes, repetition, disorder and clock jumps change nothing in the end."""
-    assert run(seed, CountingScenario()).startswith(f"seed {seed}:")
+    assert run(simulated_seed, CountingScenario()).startswith(f"seed {simulated_seed}:")

@@ -8,18 +8,28 @@ docs/adr/0002-flow-contract.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import suppress
 from heapq import merge
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 from amity.flow.intake import Intake
 from amity.flow.outbox import Outbox
-from amity.flow.step import Timer
 from amity.flow.timers import Timers, earliest
-from amity.flow.work import AnyStage, Item, PoisonTimer, Refused, Wiring, Work, reason_of
+from amity.flow.work import (
+    AnyStage,
+    Item,
+    PoisonTimer,
+    Refused,
+    StageTimer,
+    Wiring,
+    Work,
+    reason_of,
+)
 from amity.kernel.errors import Transient
 from amity.kernel.limits import STEP_BATCH_RECORDS_MAX, STEP_TRIES_MAX
 from amity.storage.ports import Log, LogRecord, State
+
+T = TypeVar("T")
 
 FIRED_MAX = 2_000
 """Timers after which a transaction commits. Ours."""
@@ -58,7 +68,7 @@ class Runner:
         self._outbox = Outbox(log=log, state=state, name=name)
         self._intake = Intake(list(self._wiring.hears), log=log, state=state, name=name)
         self._bad_items: dict[tuple[str, int, int, int, int], Refused] = {}
-        self._bad_timers: dict[tuple[str, Timer], Refused] = {}
+        self._bad_timers: dict[StageTimer, Refused] = {}
         with state.read() as reader:
             self._next_due = earliest(reader, self._wiring.names)
 
@@ -73,7 +83,7 @@ class Runner:
         if not records:
             self._outbox.tidy()
             return published
-        self._settle(lambda: self._commit(records, items), items)
+        self._settle(records, items)
         self.publish()
         return max(len(items), len(records))
 
@@ -81,7 +91,7 @@ class Runner:
         """Fire the timers due up to `to_ms` in order, unless records wait; how many."""
         fired = 0
         while self._next_due is not None and self._next_due <= to_ms and not self._intake.waiting():
-            fired += self._settle(lambda: self._commit([], [], to_ms), [])
+            fired += self._settle([], [], to_ms)
             self.publish()
         return fired
 
@@ -171,12 +181,14 @@ class Runner:
         self._bad_timers.clear()
         return work.fired
 
-    def _settle(self, commit: Callable[[], int], items: list[Item]) -> int:
+    def _settle(
+        self, records: list[LogRecord], items: list[Item], fire_to_ms: int | None = None
+    ) -> int:
         """Commit; after `STEP_TRIES_MAX` tries find what is poison, set it aside, commit again."""
         tries = 0
         while True:
             try:
-                return commit()
+                return self._commit(records, items, fire_to_ms)
             except Transient:
                 self._intake.forget_ahead()
                 raise
@@ -186,69 +198,71 @@ class Runner:
                     self._set_timers_aside(poison)
             except Exception as error:
                 tries += 1
-                if tries >= STEP_TRIES_MAX and not self._set_items_aside(items, error):
+                if tries < STEP_TRIES_MAX or self._set_items_aside(items, error):
+                    continue
+                if len(records) < 2:
                     raise
+                return self._one_by_one(records, items)
+
+    def _one_by_one(self, records: list[LogRecord], items: list[Item]) -> int:
+        """For records that are well alone and not together."""
+        return sum(
+            self._settle([record], [item for item in items if item.record is record])
+            for record in records
+        )
 
     def _set_items_aside(self, items: list[Item], error: Exception) -> bool:
         """Whether anything more was found to blame."""
         left = [item for item in items if item.place not in self._bad_items]
-        found = self._poison(left)
-        if not found:
-            # Each is well alone and all together are not: blame them all, none can be kept.
-            found = {item.place: reason_of(error) for item in left}
-        self._bad_items |= found
+        found = self._blame(left, self._probe_items) if left else []
+        if not found and all(item.record is items[0].record for item in left):
+            # A record is handled whole or not at all.
+            found = [(item, reason_of(error)) for item in left]
+        self._bad_items |= {item.place: refused for item, refused in found}
         return bool(found)
 
-    def _poison(self, items: list[Item]) -> dict[tuple[str, int, int, int, int], Refused]:
-        """The messages that fail alone, by halving."""
-        error = self._probe(items)
-        if error is None:
-            return {}
-        if len(items) == 1:
-            return {items[0].place: reason_of(error)}
-        half = len(items) // 2
-        return self._poison(items[:half]) | self._poison(items[half:])
-
-    def _probe(self, items: Sequence[Item]) -> Exception | None:
-        return self._undone(
-            partial(
-                Work.handle, items=items, bad_items=self._bad_items, bad_timers=self._bad_timers
-            )
-        )
-
     def _set_timers_aside(self, poison: PoisonTimer) -> None:
-        stage = self._wiring.stages[poison.stage]
-        found = {}
-        for timer in poison.timers:
-            error = self._undone(partial(Work.wake, index=poison.stage, timers=[timer]))
-            if error is not None:
-                found[stage.name, timer] = reason_of(error)
-        if not found:
-            blame = poison.__cause__
-            reason = reason_of(blame if isinstance(blame, Exception) else poison)
-            found = {(stage.name, timer): reason for timer in poison.timers}
-        self._bad_timers |= found
+        found = self._blame(poison.timers, self._probe_timers)
+        self._bad_timers |= dict(found or [(timer, poison.reason) for timer in poison.timers])
 
-    def _undone(self, attempt: Callable[[Work], Any]) -> Exception | None:
-        """Run in a transaction that is never kept; the error it ended with."""
+    def _blame(
+        self, suspects: Sequence[T], probe: Callable[[Sequence[T]], Refused | None]
+    ) -> list[tuple[T, Refused]]:
+        """Those that fail alone, by halving."""
+        refused = probe(suspects)
+        if refused is None:
+            return []
+        if len(suspects) == 1:
+            return [(suspects[0], refused)]
+        half = len(suspects) // 2
+        return self._blame(suspects[:half], probe) + self._blame(suspects[half:], probe)
+
+    def _probe_items(self, items: Sequence[Item]) -> Refused | None:
+        while True:
+            try:
+                self._undone(lambda work: work.handle(items, self._bad_items, self._bad_timers))
+            except PoisonTimer as poison:
+                self._set_timers_aside(poison)
+            except Transient:
+                raise
+            except Exception as error:  # noqa: BLE001 - it becomes a failed record
+                return reason_of(error)
+            else:
+                return None
+
+    def _probe_timers(self, timers: Sequence[StageTimer]) -> Refused | None:
         try:
-            with self._state.write() as writer:
-                timers = Timers(writer, self._wiring.names, self._next_due)
-                attempt(Work(writer, self._wiring, timers, self._intake.standing.now_ms))
-                _undo()
-        except _Undone:
-            return None
-        except Transient:
-            raise
+            self._undone(lambda work: work.wake(list(timers)))
         except PoisonTimer as poison:
-            cause = poison.__cause__
-            return cause if isinstance(cause, Exception) else poison
-        except Exception as error:  # noqa: BLE001 - it becomes a failed record
-            return error
+            return poison.reason
+        return None
 
-
-def _undo() -> NoReturn:
-    raise _Undone
+    def _undone(self, attempt: Callable[[Work], None]) -> None:
+        """Run in a transaction that is never kept."""
+        with suppress(_Undone), self._state.write() as writer:
+            timers = Timers(writer, self._wiring.names, self._next_due)
+            attempt(Work(writer, self._wiring, timers, self._intake.standing.now_ms))
+            raise _Undone
 
 
 def _stamp(message: Any, now_ms: int) -> int:

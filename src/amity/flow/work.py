@@ -54,13 +54,24 @@ class Refused(NamedTuple):
     reason: str
 
 
-class PoisonTimer(Exception):
-    """A step failed on timers, not on messages."""
+class StageTimer(NamedTuple):
+    """A timer and the stage that set it."""
 
-    def __init__(self, stage: int, timers: list[Timer]) -> None:
+    stage: str
+    timer: Timer
+
+
+class PoisonTimer(Exception):
+    """Something failed on timers or on what they led to, not on messages."""
+
+    def __init__(self, timers: list[StageTimer]) -> None:
         super().__init__()
-        self.stage = stage
         self.timers = timers
+
+    @property
+    def reason(self) -> Refused:
+        """Why."""
+        return reason_of(self.__cause__ if isinstance(self.__cause__, Exception) else self)
 
 
 class Wiring:
@@ -74,6 +85,10 @@ class Wiring:
             for topic in stage.consumes:
                 self.hears.setdefault(topic, []).append(index)
         self._publish = publish
+
+    def stage(self, name: str) -> AnyStage:
+        """The stage of that name."""
+        return self.stages[self.names.index(name)]
 
     def leaves(self, topic: str) -> bool:
         """Whether messages of this topic go to the log."""
@@ -103,7 +118,7 @@ class Work:
         self,
         items: Sequence[Item],
         bad_items: dict[tuple[str, int, int, int, int], Refused],
-        bad_timers: dict[tuple[str, Timer], Refused],
+        bad_timers: dict[StageTimer, Refused],
     ) -> None:
         """Take messages through all stages, each group after the timers due by its time."""
         for at_ms, group in groupby(items, key=lambda item: item.at_ms):
@@ -118,36 +133,33 @@ class Work:
                     self._say(self._wiring.stages[item.stage], _refused_item(item, refused))
             self._deliver()
 
-    def fire(self, to_ms: int, bad: dict[tuple[str, Timer], Refused]) -> int:
+    def fire(self, to_ms: int, bad: dict[StageTimer, Refused]) -> int:
         """Fire the timers of the earliest due time up to `to_ms`, with all that follows."""
-        found = self.timers.pop_due(to_ms, TIMERS_MAX)
-        if found is None:
+        due = self.timers.pop_due(to_ms, TIMERS_MAX)
+        if due is None:
             return 0
-        due_ms, by_stage = found
+        due_ms, by_stage = due
         self.now_ms = max(self.now_ms, due_ms)
-        for index, stage in enumerate(self._wiring.stages):
-            timers = by_stage.get(stage.name, [])
-            self.fired += len(timers)
-            good = []
-            for timer in timers:
-                refused = bad.get((stage.name, timer))
-                if refused is None:
-                    good.append(timer)
-                else:
-                    self._say(stage, _refused_timer(stage, timer, refused))
-            if good:
-                self.wake(index, good)
-        self._deliver()
-        return sum(len(timers) for timers in by_stage.values())
+        timers = [StageTimer(name, timer) for name, found in by_stage.items() for timer in found]
+        for timer in timers:
+            if timer in bad:
+                self._say(self._wiring.stage(timer.stage), _refused_timer(timer, bad[timer]))
+        self.wake([timer for timer in timers if timer not in bad])
+        self.fired += len(timers)
+        return len(timers)
 
-    def wake(self, index: int, timers: list[Timer]) -> None:
-        """Fire timers of one stage; `PoisonTimer` when the step fails on them."""
+    def wake(self, timers: list[StageTimer]) -> None:
+        """Fire timers, with all that follows; `PoisonTimer` when something fails on it."""
         try:
-            self._step(index, [], timers)
+            for index, name in enumerate(self._wiring.names):
+                fired = [timer.timer for timer in timers if timer.stage == name]
+                if fired:
+                    self._step(index, [], fired)
+            self._deliver()
         except Transient:
             raise
         except Exception as error:
-            raise PoisonTimer(index, timers) from error
+            raise PoisonTimer(timers) from error
 
     def _deliver(self) -> None:
         for _ in range(ROUNDS_MAX):
@@ -233,11 +245,12 @@ def _refused_item(item: Item, refused: Refused) -> Output:
     return failure_output(scope, filed)
 
 
-def _refused_timer(stage: AnyStage, timer: Timer, refused: Refused) -> Output:
+def _refused_timer(found: StageTimer, refused: Refused) -> Output:
+    timer = found.timer
     filed = FailedRecord(
-        id=digest(stage.name, timer.scope.key, timer.key.hex(), str(timer.due_ms)),
+        id=digest(found.stage, timer.scope.key, timer.key.hex(), str(timer.due_ms)),
         scope=timer.scope.key,
-        source=stage.name,
+        source=found.stage,
         code=refused.code,
         reason=refused.reason,
         where=f"timer/{timer.key.hex()}/{timer.due_ms}",

@@ -10,7 +10,7 @@ from amity.flow import failed
 from amity.flow.failed import FAILED_TOPIC, FailedRecord
 from amity.flow.runner import Runner
 from amity.kernel.clock import MINUTE_MS
-from amity.kernel.errors import LostOwnership
+from amity.kernel.errors import LostOwnership, Unavailable
 from amity.kernel.scope import Scope
 from amity.storage.ports import Entry, LogRecord
 from amity.storage.sqlite.log import SqliteLog
@@ -282,3 +282,108 @@ def test_scopes_stay_apart(ports: Ports) -> None:
     with state.read() as reader:
         counts = [reader.get_many(COUNT_TABLE, scope, [b"a"])[b"a"] for scope in (SCOPE, other)]
     assert [msgspec.msgpack.decode(c, type=Count).hits for c in counts] == [{"1": 0}, {"1": 30_000}]
+
+
+def test_a_timer_that_breaks_a_later_stage_is_filed(ports: Ports) -> None:
+    """What a timer leads to counts as the timer's doing: records beside it are handled."""
+    log, state = ports
+
+    class Breaking(TotalStage):
+        def step(self, state, messages, fired, now_ms):  # type: ignore[no-untyped-def]
+            if any(told.lately == 0 for told in messages):
+                raise ValueError("nothing lately")
+            return super().step(state, messages, fired, now_ms)
+
+    runner = Runner([CountStage(), Breaking()], log=log, state=state, name="r")
+    log.append(hits(("a", "1", 0), ("b", "2", 0)))
+    drain(runner)
+    log.append(hits(("c", "bad", 1, -1), ("c", "3", MINUTE_MS), ("b", "4", MINUTE_MS)))
+    drain(runner)
+
+    assert totals(state) == {"a": (1, 1), "b": (2, 1), "c": (1, 1)}
+    assert sorted(record.code for record in filed(log)) == ["ValueError"] * 3
+    assert runner.fire_due(3 * MINUTE_MS) == 2
+    assert runner.next_due() is None
+    assert sorted(r.raw for r in filed(log) if r.where.startswith("timer")) == [
+        b"a", b"b", b"b", b"c",
+    ]  # fmt: skip
+
+
+def test_records_that_fail_only_together_are_handled_one_by_one(ports: Ports) -> None:
+    """When no message alone is to blame, none is given up."""
+    log, state = ports
+
+    class Crowded(CountStage):
+        def step(self, state, messages, fired, now_ms):  # type: ignore[no-untyped-def]
+            if len(messages) > 2:
+                raise ValueError("too many at once")
+            return super().step(state, messages, fired, now_ms)
+
+    runner = Runner([Crowded(), TotalStage()], log=log, state=state, name="r")
+    log.append(hits(*(("a", str(n), 0) for n in range(5)), ("a", "bad", 0, -1)))
+    drain(runner)
+
+    assert totals(state) == {"a": (5, 5)}
+    assert ["weight" in record.reason for record in filed(log)] == [True]
+
+
+def test_messages_of_one_record_that_fail_only_together_are_all_filed(ports: Ports) -> None:
+    """A record goes whole or not at all: its messages become failed records, the flow goes on."""
+    log, state = ports
+
+    class Crowded(CountStage):
+        def decode(self, record: LogRecord) -> list[Hit]:
+            return [Hit(SCOPE.key, "a", f"{record.body!r}{n}", 0) for n in range(len(record.body))]
+
+        def step(self, state, messages, fired, now_ms):  # type: ignore[no-untyped-def]
+            if len(messages) > 2:
+                raise ValueError("too many at once")
+            return super().step(state, messages, fired, now_ms)
+
+    runner = Runner([Crowded(), TotalStage()], log=log, state=state, name="r")
+    log.append([Entry(HITS_TOPIC, b"a", b"xxx"), Entry(HITS_TOPIC, b"a", b"xx")])
+    drain(runner)
+
+    assert totals(state) == {"a": (2, 2)}
+    assert len({record.id for record in filed(log)}) == 3
+
+
+def test_transient_trouble_is_no_ones_fault(ports: Ports) -> None:
+    """A transient error leaves all as it was; the same records come again."""
+    log, state = ports
+
+    class Waiting(CountStage):
+        away = True
+
+        def load(self, reader, messages, fired):  # type: ignore[no-untyped-def]
+            if self.away:
+                raise Unavailable("the store is away")
+            return super().load(reader, messages, fired)
+
+    stage = Waiting()
+    runner = Runner([stage, TotalStage()], log=log, state=state, name="r")
+    log.append(hits(("a", "1", 0)))
+    with pytest.raises(Unavailable):
+        runner.run_once(0)
+    stage.away = False
+    drain(runner)
+
+    assert totals(state) == {"a": (1, 1)}
+    assert filed(log) == []
+
+
+def test_batches_of_any_size_come_out_equal(ports: Ports) -> None:
+    """A limit cuts between records; time groups within a batch are those of the stamps."""
+    log, _ = ports
+    runners = {
+        limit: Runner([CountStage(), TotalStage()], log=log, state=MemoryState(), name="r")
+        for limit in (1, 2, 1_000)
+    }
+    log.append(hits(*(("a", str(n), n * 7_000) for n in range(30))))
+    found = []
+    for limit, runner in runners.items():
+        assert runner.run_once(0, limit) == min(limit, 30)
+        while runner.run_once(0, limit):
+            pass
+        found.append(runner.next_due())
+    assert len(set(found)) == 1
