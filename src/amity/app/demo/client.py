@@ -247,7 +247,9 @@ class Platform:
             body = {"schema": {"name": "_xdm.context.profile"}, "identities": identities}
             answer = self.post(f"{UPS}/access/entities", body)
             for one in answer.values():
-                if one["sources"] not in ([], [""]):
+                if "statusCode" in one:
+                    raise Refused(f"looking up {namespace}: {one}", status=one["statusCode"])
+                if one["sources"] != [""]:
                     found[one["requestedIdentity"]["id"]] = one
         return found
 
