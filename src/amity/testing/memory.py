@@ -20,6 +20,7 @@ from amity.kernel.errors import Invalid, Outdated
 from amity.kernel.limits import LOG_PARTITIONS
 from amity.kernel.scope import Scope
 from amity.storage.ports import Document, Entry, LogRecord
+from amity.storage.sqlite.connection import WriteTurn
 
 _Rows = dict[bytes, bytes]
 
@@ -162,12 +163,12 @@ class MemoryState:
 
     def __init__(self) -> None:
         self._tables: dict[tuple[str, Scope], _Rows] = {}
-        self._lock = threading.Lock()
+        self._turn = WriteTurn()
 
     @contextmanager
     def write(self) -> Iterator[MemoryWriter]:
         """A transaction: kept at the end of the block, forgotten on an exception."""
-        with self._lock:
+        with self._turn.take():
             writer = MemoryWriter(self._tables)
             yield writer
             self._tables = writer.committed()

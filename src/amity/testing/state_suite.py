@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from amity.kernel.errors import Invalid
+from amity.kernel.errors import Conflict, Invalid
 from amity.kernel.scope import Scope
 from amity.storage.ports import State
 
@@ -142,6 +142,15 @@ class StateSuite:
             writer.put_many(name, _PROD, [(b"k", b"")])
         with pytest.raises(Invalid), state.read() as reader:
             reader.get_many(name, _PROD, [b"k"])
+
+    def test_a_write_within_a_write_is_refused(self, state: State) -> None:
+        """A thread that would wait for itself is told so instead, and may go on."""
+        with state.write() as writer:
+            with pytest.raises(Conflict), state.write():
+                pass
+            writer.put_many("t", _PROD, [(b"k", b"")])
+        with state.read() as reader:
+            assert reader.count("t", _PROD) == 1
 
     def test_writers_take_turns(self, state: State) -> None:
         """Read-modify-write from several threads loses no update."""

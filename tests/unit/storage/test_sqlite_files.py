@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from pysqlite3 import dbapi2
 
-from amity.kernel.errors import Invalid, Unavailable
+from amity.kernel.errors import Conflict, Invalid, Unavailable
 from amity.kernel.scope import Scope
 from amity.storage.ports import Entry
 from amity.storage.sqlite import connection
 from amity.storage.sqlite.log import CHUNK_RECORDS_MAX, MARK_RECORDS, SqliteLog
 from amity.storage.sqlite.state import SqliteState
+from amity.storage.sqlite.tables import SqliteTables
 
 SCOPE = Scope("A@Org", "prod")
 
@@ -220,3 +221,16 @@ def test_deleted_values_leave_the_file(tmp_path: Path) -> None:
     state.close()
 
     assert all(secret not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_write_within_a_write_is_refused(tmp_path: Path) -> None:
+    """A thread that would wait for itself is told so instead."""
+    state, tables = SqliteState(tmp_path / "state-0.db"), SqliteTables(tmp_path / "control.db")
+    with state.write(), pytest.raises(Conflict), state.write():
+        pass
+    with tables.begin(), pytest.raises(Conflict), tables.begin():
+        pass
+    with state.write() as writer, tables.begin():
+        writer.put_many("t", SCOPE, [(b"k", b"v")])
+    state.close()
+    tables.close()

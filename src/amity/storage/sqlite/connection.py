@@ -7,13 +7,15 @@ before 3.51.3 (engines.md B). Write-ahead log, full synchronisation, no memory m
 from __future__ import annotations
 
 import string
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from pysqlite3 import dbapi2
 
-from amity.kernel.errors import Invalid, Unavailable
+from amity.kernel.errors import Conflict, Invalid, Unavailable
 
 VERSION_MIN = (3, 51, 3)
 """Older versions can corrupt a WAL reset under several connections. Source: engines.md B."""
@@ -58,6 +60,27 @@ class Connection(Protocol):
     def executemany(self, statement: str, rows: Iterable[Any], /) -> Cursor: ...
 
     def close(self) -> None: ...
+
+
+class WriteTurn:
+    """One writer at a time; a writer that asks again before it has ended would wait for itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Wait for the turn, and give it back at the end of the block."""
+        me = threading.get_ident()
+        if self._owner == me:
+            raise Conflict("this thread has a write transaction open; end it before the next")
+        with self._lock:
+            self._owner = me
+            try:
+                yield
+            finally:
+                self._owner = 0
 
 
 def check_version() -> None:

@@ -15,7 +15,13 @@ from typing import Any
 
 from amity.kernel.errors import Unavailable
 from amity.kernel.scope import Scope
-from amity.storage.sqlite.connection import Connection, OperationalError, connect, table_name
+from amity.storage.sqlite.connection import (
+    Connection,
+    OperationalError,
+    WriteTurn,
+    connect,
+    table_name,
+)
 
 _PAGE_ROWS = 256
 
@@ -209,7 +215,7 @@ class SqliteState:
         self._path = path
         self._synchronous = synchronous
         self._catalog = _Catalog()
-        self._write_lock = threading.Lock()
+        self._turn = WriteTurn()
         self._writer = connect(path, synchronous=synchronous, cache_kb=65_536)
         self._idle: list[Connection] = []
         self._idle_lock = threading.Lock()
@@ -217,7 +223,7 @@ class SqliteState:
     @contextmanager
     def write(self) -> Iterator[SqliteWriter]:
         """A durable transaction: commits at the end of the block, rolls back on an exception."""
-        with self._write_lock:
+        with self._turn.take():
             self._writer.execute("BEGIN IMMEDIATE")
             writer = SqliteWriter(self._writer, self._catalog)
             try:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pysqlite3 import dbapi2
 from sqlalchemy.pool import QueuePool
 
-from amity.storage.sqlite.connection import connect, data_version
+from amity.storage.sqlite.connection import WriteTurn, connect, data_version
 
 _POOL_CONNECTIONS = 8
 
@@ -24,7 +24,7 @@ class SqliteTables:
         # Its own connection never writes: its data version moves at every commit of anyone.
         self._watch = connect(path, cache_kb=256)
         self._watch_lock = threading.Lock()
-        self._write_lock = threading.Lock()
+        self._turn = WriteTurn()
         self._writes = self._engine("BEGIN IMMEDIATE")
         self._reads = self._engine("BEGIN")
 
@@ -36,7 +36,7 @@ class SqliteTables:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A write transaction."""
-        with self._write_lock, self._writes.begin() as connection:
+        with self._turn.take(), self._writes.begin() as connection:
             yield connection
 
     @contextmanager
