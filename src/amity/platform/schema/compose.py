@@ -19,8 +19,12 @@ Node = dict[str, Any]
 Lookup = Callable[[str], Node | None]
 """Gives the resource of a URI or short name, None when there is none."""
 
-DEPTH_MAX = 32
-"""Nesting of references and fields. Ours: deeper means a circle."""
+DEPTH_MAX = 64
+"""Nesting of references and fields. Ours."""
+
+NODES_MAX = 20_000
+"""Nodes of a schema put together: twice the 10,000 fields of a row. Behaviour:
+platform-collect.md §10."""
 
 _CHECKED = (
     "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum",
@@ -28,12 +32,15 @@ _CHECKED = (
     "minProperties", "maxProperties",
 )  # fmt: skip
 _OWN = ("$id", "$schema", "$ref", "allOf", "definitions", "meta:altId", "meta:resourceType")
+_NOT_COPIED = (*_OWN, "properties", "items", "additionalProperties", "required")
 _INT_TYPES = ((128, "byte"), (32_768, "short"), (2_147_483_648, "int"))
 
 
 def composed(resource: Node, lookup: Lookup) -> Node:
     """The resource's fields as one tree of `properties`; nothing of the input is shared."""
-    return _typed(_followed(resource, resource, lookup, 0))
+    follower = _Follower(resource.get("title", resource.get("$id")), lookup)
+    place = f"{resource.get('$id')} "
+    return _typed(follower.follow(resource, resource, (place,), 0))
 
 
 def strict(node: Node) -> Node:
@@ -85,37 +92,55 @@ def references(node: Any) -> Iterator[str]:
             yield from references(child)
 
 
-def _followed(node: Node, root: Node, lookup: Lookup, depth: int) -> Node:
-    if depth > DEPTH_MAX:
-        title = root.get("title", root.get("$id"))
-        raise ResourceInvalid(f"{title!r} is nested deeper than {DEPTH_MAX} levels or in a circle")
-    result: Node = {}
-    if isinstance(node.get("$ref"), str):
-        target, target_root = _target(node["$ref"], root, lookup)
-        found = _followed(target, target_root, lookup, depth + 1)
+class _Follower:
+    """Follows the references of one resource; bounded, because resources may point in circles."""
+
+    def __init__(self, title: Any, lookup: Lookup) -> None:
+        self._title = title
+        self._lookup = lookup
+        self._nodes = 0
+
+    def follow(self, node: Node, root: Node, trail: tuple[str, ...], depth: int) -> Node:
+        self._nodes += 1
+        if self._nodes > NODES_MAX or depth > DEPTH_MAX:
+            raise ResourceInvalid(
+                f"{self._title!r} has more than {NODES_MAX} fields or {DEPTH_MAX} levels"
+            )
+        result: Node = {}
+        reference = node.get("$ref")
+        if isinstance(reference, str):
+            result = self._referenced(reference, root, trail, depth)
+        for part in node.get("allOf", ()):
+            found = self.follow(part, root, trail, depth + 1)
+            result = _merged(result, {k: v for k, v in found.items() if _is_shape(k)})
+        own = {key: copy.deepcopy(value) for key, value in node.items() if key not in _NOT_COPIED}
+        return _merged(result, own | self._children(node, root, trail, depth))
+
+    def _referenced(self, reference: str, root: Node, trail: tuple[str, ...], depth: int) -> Node:
+        target, target_root = _target(reference, root, self._lookup)
+        place = f"{target_root.get('$id')} {reference.partition('#')[2]}"
+        if place in trail:
+            raise ResourceInvalid(f"{self._title!r} holds itself: {reference!r} leads in a circle")
+        found = self.follow(target, target_root, (*trail, place), depth + 1)
         result = {key: value for key, value in found.items() if not _of_resource(key)}
-        result["meta:referencedFrom"] = node["$ref"]
-    for part in node.get("allOf", ()):
-        part_followed = _followed(part, root, lookup, depth + 1)
-        result = _merged(result, {k: v for k, v in part_followed.items() if _is_shape(k)})
-    own = {key: copy.deepcopy(value) for key, value in node.items() if key not in _OWN}
-    own |= _own_children(node, root, lookup, depth)
-    return _merged(result, own)
+        result["meta:referencedFrom"] = reference
+        return result
 
-
-def _own_children(node: Node, root: Node, lookup: Lookup, depth: int) -> Node:
-    children: Node = {}
-    if isinstance(node.get("properties"), dict):
-        children["properties"] = {
-            plain_name(name): _followed(child, root, lookup, depth + 1)
-            for name, child in node["properties"].items()
-        }
-    for key in ("items", "additionalProperties"):
-        if isinstance(node.get(key), dict):
-            children[key] = _followed(node[key], root, lookup, depth + 1)
-    if isinstance(node.get("required"), list):
-        children["required"] = [plain_name(name) for name in node["required"]]
-    return children
+    def _children(self, node: Node, root: Node, trail: tuple[str, ...], depth: int) -> Node:
+        children: Node = {}
+        if isinstance(node.get("properties"), dict):
+            children["properties"] = {
+                plain_name(name): self.follow(child, root, trail, depth + 1)
+                for name, child in node["properties"].items()
+            }
+        for key in ("items", "additionalProperties"):
+            if isinstance(node.get(key), dict):
+                children[key] = self.follow(node[key], root, trail, depth + 1)
+            elif key in node:
+                children[key] = node[key]
+        if isinstance(node.get("required"), list):
+            children["required"] = [plain_name(name) for name in node["required"]]
+        return children
 
 
 def _of_resource(key: str) -> bool:

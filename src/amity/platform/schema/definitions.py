@@ -133,9 +133,10 @@ def top_fields(body: Node) -> Iterator[str]:
 
 def _check_namespace(body: Node, tenant: str) -> None:
     own = f"_{tenant}"
+    allowed = (own, body.get("meta:datasetNamespace"))
     for name in top_fields(body):
         plain = plain_name(name)
-        if plain not in (own, "_adhoc") and plain not in standard_fields():
+        if plain not in allowed and plain not in standard_fields():
             raise ResourceInvalid(
                 f"the field {name!r} must lie under {own!r}: only standard fields lie at the top",
                 path=f"/{name}",

@@ -270,6 +270,7 @@ class SchemaRegistry:
         self._check_title(snapshot, old.kind, kept)
         fresh = old._replace(body=kept, version=old.version + 1)
         after = snapshot.with_resource(fresh)
+        strict(after.full(old.id))
         if old.in_union and not fresh.in_union:
             raise BreakingChange("a schema once enabled for Profile stays so: keep the union tag")
         if fresh.in_union and not old.in_union:
