@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from amity.kernel.clock import BusinessClock
+from amity.kernel.errors import NotFound
 from amity.kernel.ids import IdSource
 from amity.kernel.scope import Scope
 from amity.platform.catalog.batches import Batch, BatchStatus
@@ -222,6 +223,29 @@ class BatchImport:
             if old.status not in {"success", "active", "inactive"}:
                 raise _wrong_status(old, "a replacement", ("success",))
         return {"predecessors": predecessors, "reason": replay.get("reason", "replace")}
+
+
+class BatchEnds:
+    """Declares a batch a success once the lake holds all of it."""
+
+    def __init__(self, *, catalog: BatchBook, clock: BusinessClock) -> None:
+        self._catalog = catalog
+        self._clock = clock
+
+    def finished(self, scope: Scope, batch_id: str) -> None:
+        """All records of the batch can be queried. May be told twice."""
+        try:
+            batch = self._catalog.batch(scope, batch_id)
+        except NotFound:
+            return  # deleted meanwhile: nobody asks any more
+        if batch.status == "processing":
+            now_ms = self._clock.now_ms()
+            self._catalog.put_batch(
+                scope,
+                msgspec.structs.replace(
+                    batch, status="success", updated_ms=now_ms, completed_ms=now_ms
+                ),
+            )
 
 
 def _wrong_status(batch: Batch, what: str, allowed: Iterable[str]) -> WrongBatchStatus:
