@@ -110,10 +110,9 @@ def test_consent(consents: Any, active: bool, required: bool, expected: int | st
 
 
 def test_reasons() -> None:
-    """A vanished profile, and one without a mandatory attribute, give no row but a reason."""
+    """A person without a mandatory attribute gives no row but a reason."""
     maker = RowMaker(flow("loyal", mandatoryFields=["personalEmail.address"]), (), WORDS)
 
-    assert maker.rows(person(), None) == "no_profile"
     assert maker.rows(person(), {"loyal": True}) == "mandatory_missing"
     assert len(maker.rows(person(), ANN)) == 1
 

@@ -114,7 +114,7 @@ def test_dataset_labels_are_refused_under_a_running_activation() -> None:
 
     with pytest.raises(LabelsViolation) as refused:
         governance.check_labels(SCOPE, "orders", ["C4"])
-    governance.check_labels(SCOPE, "orders", ["C2"])
+    governance.check_labels(SCOPE, "AEP:dataset:orders", ["C2"])
 
     assert (refused.value.data["code"], refused.value.data["count"]) == ("PES-409", 1)
 

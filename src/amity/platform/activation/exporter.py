@@ -15,7 +15,6 @@ import msgspec
 
 from amity.kernel.clock import BusinessClock
 from amity.kernel.errors import Corrupt, NotFound, Terminal
-from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
 from amity.platform.activation import runs, store
 from amity.platform.activation.destination import FileSet, Job, Published
@@ -28,7 +27,8 @@ from amity.platform.activation.model import (
     Member,
     Qualified,
 )
-from amity.platform.activation.rows import Ledger, Row, RowMaker, View, Words
+from amity.platform.activation.people import People, Seen
+from amity.platform.activation.rows import Ledger, Reason, Row, RowMaker, Words
 from amity.platform.activation.spool import Spool, batch_of, schema_of
 from amity.platform.activation.targets import Specs, Target, find_target
 from amity.platform.governance.lineage import AudienceFacts
@@ -46,15 +46,6 @@ class Flows(Protocol):
 
     def run(self, scope: Scope, id: str) -> dict[str, Any]:
         """One run; raises `NotFound`."""
-
-
-class People(Protocol):
-    """What the exporter asks of the profiles."""
-
-    def views(
-        self, scope: Scope, ids: Sequence[ProfileId], merge_policy: str
-    ) -> Mapping[ProfileId, View]:
-        """Current attributes with `identityMap`; the ids that are gone are left out."""
 
 
 class Folders(NamedTuple):
@@ -224,10 +215,10 @@ class Exporter:
         maker = RowMaker(task.flow, purposes, Words(can.realized, can.exited))
         for people in _asked(reader, task, since, ledger):
             ids = [person.profile for person in people]
-            views = self._people.views(task.scope, ids, task.facts.merge_policy)
+            seen = self._people.views(task.scope, ids, task.facts.merge_policy)
             page = []
             for person in people:
-                found = maker.rows(person, views.get(person.profile))
+                found = _rows(reader, task, maker, (person, seen.get(person.profile)))
                 if isinstance(found, str):
                     ledger.excluded[found] += 1
                 else:
@@ -252,6 +243,20 @@ class _Opened:
             return self._flows.opened(scope, noun, id)
         except NotFound:
             return None
+
+
+def _rows(
+    reader: Reader, task: _Task, maker: RowMaker, who: tuple[Qualified, Seen | None]
+) -> list[Row] | Reason:
+    """A profile that was merged into another leaves under the name of that one, unless it stays."""
+    person, seen = who
+    if seen is None:
+        return "no_profile"
+    if seen.home != person.profile:
+        other = store.member(reader, task.scope, task.order.audience, seen.home)
+        if person.active or (other is not None and other.active):
+            return "merged"
+    return maker.rows(person, seen.view)
 
 
 def _asked(reader: Reader, task: _Task, since: int, ledger: Ledger) -> Iterator[list[Qualified]]:

@@ -19,14 +19,21 @@ from amity.platform.activation.model import Qualified
 from amity.platform.governance.consent import Answer, answer, answer_for, lets_pass, strictest
 
 Reason = Literal[
-    "never_sent", "no_profile", "consent", "mandatory_missing", "identity_missing", "duplicate"
+    "never_sent",
+    "no_profile",
+    "merged",
+    "consent",
+    "mandatory_missing",
+    "identity_missing",
+    "duplicate",
 ]
 View = Mapping[str, Any]
 Cells = tuple[str | None, ...]
 
 CODES: Mapping[Reason, tuple[str, str]] = {
     "never_sent": ("AMITY-ACTIVATION-1", "Left the audience before ever being sent."),
-    "no_profile": ("AMITY-ACTIVATION-2", "The profile is gone: merged, split or deleted."),
+    "no_profile": ("AMITY-ACTIVATION-2", "Nothing is known of the person any more."),
+    "merged": ("AMITY-ACTIVATION-6", "The person is in the audience under another profile now."),
     "consent": ("AMITY-ACTIVATION-3", "No consent for what the destination is used for."),
     "mandatory_missing": (
         "ACTIVATION_BATCH-0000-SKIP",
@@ -93,10 +100,8 @@ class RowMaker:
         self._namespace = flow.key.namespace if flow.key else ""
         self._cells = [self._cell(column) for column in flow.columns]
 
-    def rows(self, person: Qualified, view: View | None) -> list[Row] | Reason:
+    def rows(self, person: Qualified, view: View) -> list[Row] | Reason:
         """The rows of one person (one an identity value of the key), or why there are none."""
-        if view is None:
-            return "no_profile"
         if person.active and not self._agrees(view):
             return "consent"
         if any(self._missing(column, view) for column in self._flow.mandatory):

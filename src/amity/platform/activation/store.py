@@ -54,6 +54,12 @@ def head(reader: Reader, scope: Scope, audience: str) -> AudienceHead:
     return decode_head(next(iter(found.values()))) if found else AudienceHead()
 
 
+def member(reader: Reader, scope: Scope, audience: str, profile: str) -> Member | None:
+    """Where a profile stands in an audience."""
+    found = reader.get_many(MEMBERS, scope, [pack(audience, profile)])
+    return decode_member(next(iter(found.values()))) if found else None
+
+
 def exported(reader: Reader, scope: Scope, order: ExportOrder) -> Exported | None:
     """What the destination has been told under this mapping."""
     found = reader.get_many(EXPORTED, scope, [_exported_key(order)])

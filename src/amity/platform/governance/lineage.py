@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from amity.expression.tree import EVENTS
 from amity.kernel.scope import Scope
 from amity.platform.governance.labels import STITCHED
 
@@ -23,7 +24,8 @@ _MEANS_ORDER: dict[Means, int] = {"dataset": 0, "audience": 1, "rule": 2, "mappi
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset that a merge policy reads, with the labels on it and on its schema's fields.
 
-    `fields` maps a path to labels; `identities` maps a namespace to the paths that hold it.
+    `fields` maps a path to labels; `identities` maps a namespace to the paths that hold it. Rules
+    name the fields of events under ``xEvent``.
     """
 
     dataset: str
@@ -31,6 +33,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     labels: frozenset[str]
     fields: Mapping[tuple[str, ...], frozenset[str]]
     identities: Mapping[str, tuple[tuple[str, ...], ...]] = {}
+    events: bool = False
+
+    def seen(self, used: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Those of the paths that can lead into this dataset, as its schema has them."""
+        if self.events:
+            return [path[1:] for path in used if path[0] == EVENTS]
+        return [path for path in used if path[0] != EVENTS]
 
 
 class AudienceFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +165,7 @@ def _on_fields(source: Source, used: Iterable[tuple[str, ...]], means: Means) ->
             dataset_name=source.name,
             field=".".join(labelled),
         )
-        for path in used
+        for path in source.seen(path for path in used if path)
         for labelled, labels in source.fields.items()
         if _touch(path, labelled)
         for label in labels

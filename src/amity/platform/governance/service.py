@@ -61,8 +61,9 @@ class Governance:
             ViolationsError,
         )
 
-    def check_labels(self, scope: Scope, dataset: str, labels: Iterable[str]) -> None:
+    def check_labels(self, scope: Scope, entity: str, labels: Sequence[str]) -> None:
         """Refuse dataset labels under which a running activation would break a policy."""
+        dataset = entity.removeprefix("AEP:dataset:")
         changed = _Relabelled(self._estate, dataset, frozenset(labels))
         self._check_estate(scope, changed, LabelsViolation)
 
