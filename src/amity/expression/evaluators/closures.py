@@ -3,19 +3,21 @@
 Each node becomes a Python closure once; no text is ever executed. A closure takes a frame, a list
 whose first places hold the clock, what was noted, the audiences and the profile, and whose further
 places hold the variables, numbered when compiling. Common shapes get closures of their own: field
-paths, comparisons with a constant, windows before now, counts.
+paths, comparisons with a constant, windows before now, counts. They may look at less than the row
+evaluator does, so their answer may stand longer than it says, never shorter.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from amity.expression.errors import TypeFault, UnsupportedHere
 from amity.expression.evaluators.rows import calendar_now
 from amity.expression.functions import FUNCTIONS
 from amity.expression.spans import Bounds, constant, of_value, spans
-from amity.expression.times import NEVER, Span, changes, holds
+from amity.expression.times import NEVER, Span, changes, holds, moment_end, moment_start
 from amity.expression.tree import (
     Call,
     Chain,
@@ -232,11 +234,42 @@ def _occurs(compiler: _Compiler, node: Occurs, scope: Scope) -> Run:
     known = tuple(bound for bound in fixed if bound is not None)
     if len(known) == len(fixed):
         return _within(time, spans(node, known))
+    even = _even(node)
+    if even is not None:
+        return _beside(time, compiler.compile(node.refs[0], scope), even)
     refs = [
         (bound, None if bound else compiler.compile(ref, scope))
         for bound, ref in zip(fixed, node.refs, strict=True)
     ]
     return _relative(node, time, refs)
+
+
+Offsets = list[tuple[int, int]]
+
+
+def _even(node: Occurs) -> Offsets | None:
+    """How far from one reference the time may lie, when that is always equally far."""
+    if node.form not in {"distance", "side"}:
+        return None
+    offsets: Offsets = []
+    for low, high in spans(node, ((moment_start("now", ""), moment_end("now", "")),)):
+        first = -NEVER if low is None else low.fixed_ms()
+        last = NEVER if high is None else high.fixed_ms()
+        if first is None or last is None:
+            return None
+        offsets.append((first, last))
+    return offsets
+
+
+def _beside(time: Run, ref: Run, offsets: Offsets) -> Run:
+    def run(frame: Frame) -> Value:
+        at_ms, ref_ms = to_ms(time(frame)), to_ms(ref(frame))
+        if at_ms is None or ref_ms is None:
+            return False
+        distance = at_ms - ref_ms
+        return any(first <= distance < last for first, last in offsets)
+
+    return run
 
 
 def _relative(node: Occurs, time: Run, refs: list[tuple[Bounds | None, Run | None]]) -> Run:
@@ -384,6 +417,72 @@ def _equals(compiler: _Compiler, node: Call, scope: Scope) -> Run:
     return run
 
 
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _orders(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    """Comparison with a constant number; of a count, only as far as needed."""
+    left, right = node.args
+    if not (isinstance(right, Literal) and type(right.value) in {int, float}):
+        return _applied(compiler, node, scope)
+    if _is_filtered_count(left) and node.name in {">", ">="}:
+        return _at_least(compiler, left, scope, right.value + (node.name == ">"))
+    apply, compare = FUNCTIONS[node.name].apply, _ORDERS[node.name]
+    assert apply is not None  # noqa: S101 - it is no form
+    of, limit = compiler.compile(left, scope), right.value
+
+    def run(frame: Frame) -> Value:
+        value = of(frame)
+        if type(value) is int or type(value) is float:
+            return compare(value, limit)
+        return apply(value, limit)
+
+    return run
+
+
+def _is_filtered_count(node: Node) -> TypeGuard[Call]:
+    return (
+        isinstance(node, Call)
+        and node.name == "count"
+        and isinstance(node.args[0], Call)
+        and node.args[0].name == "filter"
+    )
+
+
+def _at_least(compiler: _Compiler, node: Call, scope: Scope, limit: float) -> Run:
+    """From the newest back until there are enough: those that stay longest decide when it turns."""
+    of, place, body = _filter_parts(compiler, node, scope)
+
+    def run(frame: Frame) -> Value:
+        found = 0
+        if found >= limit:
+            return True
+        for item in reversed(items(of(frame))):
+            frame[place] = item
+            value = body(frame)
+            if value is True or truth(value):
+                found += 1
+                if found >= limit:
+                    return True
+        return False
+
+    return run
+
+
+def _filter_parts(compiler: _Compiler, node: Call, scope: Scope) -> tuple[Run, int, Run]:
+    array = node.args[0]
+    assert isinstance(array, Call)  # noqa: S101 - a filter
+    source, test = array.args
+    assert isinstance(test, Lambda)  # noqa: S101 - the reader makes no other
+    of, place = compiler.compile(source, scope), compiler.place()
+    return of, place, compiler.compile(test.body, {**scope, test.names[0]: place})
+
+
 def _is_in(compiler: _Compiler, node: Call, scope: Scope) -> Run:
     """Membership in constant strings is a look-up."""
     left, right = node.args
@@ -404,13 +503,9 @@ def _is_in(compiler: _Compiler, node: Call, scope: Scope) -> Run:
 
 def _count(compiler: _Compiler, node: Call, scope: Scope) -> Run:
     """Counting what a filter leaves needs no list of it."""
-    (array,) = node.args
-    if not (isinstance(array, Call) and array.name == "filter"):
+    if not _is_filtered_count(node):
         return _applied(compiler, node, scope)
-    source, test = array.args
-    assert isinstance(test, Lambda)  # noqa: S101 - the reader makes no other
-    of, place = compiler.compile(source, scope), compiler.place()
-    body = compiler.compile(test.body, {**scope, test.names[0]: place})
+    of, place, body = _filter_parts(compiler, node, scope)
 
     def run(frame: Frame) -> Value:
         found = 0
@@ -451,6 +546,7 @@ _CALLS: dict[str, Callable[[_Compiler, Call, Scope], Run]] = {
     "currentDayOfMonth": _current,
     "=": _equals,
     "in": _is_in,
+    **dict.fromkeys(_ORDERS, _orders),
     "count": _count,
     "exists": _exists,
 }

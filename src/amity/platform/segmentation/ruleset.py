@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from amity.expression.evaluators.closures import Rule, compile_rule
+from amity.expression.times import NEVER
 from amity.expression.tree import Node
 from amity.kernel.ids import digest
 from amity.platform.segmentation.errors import CyclicAudiences
@@ -63,6 +64,9 @@ class RuleSet:
         self._by_type, self._any_type = _by_type(self.slots.values())
         self.by_slot = self._touched(lambda audience: audience.slots)
         self.by_attribute = self._touched(lambda audience: audience.attributes)
+        self.blank = frozenset(
+            place for place, audience in enumerate(self.audiences) if _holds_of_nobody(audience)
+        )
         self.dependents = self._touched(lambda audience: audience.depends)
 
     def slots_for(self, event_type: Any) -> tuple[SlotSpec, ...]:
@@ -106,6 +110,12 @@ def in_order(rules: Mapping[str, Node]) -> list[tuple[str, Node]]:
     for id in sorted(rules):
         visit(id, ())
     return ordered
+
+
+def _holds_of_nobody(audience: CompiledAudience) -> bool:
+    """Whether a profile of which nothing is known is, or may come to be, in it by itself."""
+    holds, changes_ms = audience.rule({}, {}, 0, ())
+    return holds or changes_ms < NEVER
 
 
 def _compiled(id: str, needs: Needs) -> CompiledAudience:

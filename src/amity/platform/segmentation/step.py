@@ -125,8 +125,8 @@ def _changed(outcome: Outcome[SegmentationState], message: ProfileChanged, now_m
         return
     if known is None and not message.rebuild:
         known = ProfileState(rules=rules.version)
-        work.take(known, rules, message.events, message.attributes)
-        work.evaluate(known, rules, range(len(rules.audiences)))
+        touched = work.take(known, rules, message.events, message.attributes)
+        work.evaluate(known, rules, touched | rules.blank)
         return
     if known is None or message.rebuild or known.rules != rules.version:
         work = work if message.rebuild else _Work(outcome, key, now_ms, "definition")
