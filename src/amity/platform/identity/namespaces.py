@@ -94,6 +94,17 @@ class Namespaces:
         """The namespace of a code; codes are case-sensitive."""
         return next((one for one in self.all(scope) if one["code"] == code), None)
 
+    def by_number(self, scope: Scope, number: str) -> dict[str, Any] | None:
+        """The namespace of an id given as text."""
+        return next((one for one in self.all(scope) if str(one["id"]) == number), None)
+
+    def written(self, scope: Scope, code: str) -> str:
+        """How a code is really written: samples of the followed APIs write `ecid`, `email`."""
+        known = [one["code"] for one in self.all(scope)]
+        if code in known:
+            return code
+        return next((one for one in known if one.casefold() == code.casefold()), code)
+
     def create(self, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
         """A new custom namespace from `{name, code, idType, description}`."""
         code, name, kind = (_text(body, field) for field in ("code", "name", "idType"))

@@ -26,10 +26,12 @@ MEMBER = "identity_member"
 COMPONENT = "identity_component"
 SIGHTING = "identity_sighting"
 SET = "identity_set"
+XID = "identity_xid"
 
 _NOTHING = b"\x00"
 _ENCODE = msgspec.msgpack.Encoder().encode
 _COMPONENT = msgspec.msgpack.Decoder(Component)
+_IDENTITY = msgspec.msgpack.Decoder(Identity)
 _IDENTITIES = msgspec.msgpack.Decoder(tuple[Identity, ...])
 
 
@@ -63,6 +65,12 @@ def members_of(
 def profile_of(reader: Reader, scope: Scope, identity: Identity) -> ProfileId:
     """The person who holds an identity; an identity never linked is a person of its own."""
     return members_of(reader, scope, (identity,)).get(identity, ProfileId(identity.xid))
+
+
+def identity_of_xid(reader: Reader, scope: Scope, xid: str) -> Identity | None:
+    """The identity an xid names, when it was ever linked."""
+    row = reader.get_many(XID, scope, (xid.encode(),)).get(xid.encode())
+    return None if row is None else _IDENTITY.decode(row)
 
 
 def components_of(
@@ -158,6 +166,7 @@ def write(writer: Writer, scope: Scope, changes: Changes) -> None:
             scope,
             [(pack(*identity), name.encode()) for identity, name in changes.members.items()],
         )
+        writer.put_many(XID, scope, [(one.xid.encode(), _ENCODE(one)) for one in changes.members])
 
 
 def _sighting_key(row: Row) -> bytes:

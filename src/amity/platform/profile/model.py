@@ -37,3 +37,16 @@ class ProfileChanged(msgspec.Struct, frozen=True, array_like=True):
     rebuild: bool = False
     gone: bool = False
     cause: str = "record"
+
+
+ERASURES_TOPIC = "platform.profile_erasures"
+"""`EraseProfile`, keyed by identity."""
+
+
+class EraseProfile(msgspec.Struct, frozen=True, array_like=True):
+    """Forget what was received of this person up to `at_ms`."""
+
+    scope: str
+    ns: str
+    id: str
+    at_ms: int
