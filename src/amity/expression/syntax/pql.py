@@ -43,7 +43,7 @@ from amity.expression.values import INT64_MAX, Instant
 TEXT_CHARS_MAX = 65_536
 """An expression. Behaviour: platform-audiences.md §6 (64 kB)."""
 
-DEPTH_MAX = 60
+DEPTH_MAX = 120
 """Nesting of an expression. Ours: deeper is an attack, not a rule."""
 
 _PARSER = lark.Lark.open(
@@ -77,7 +77,24 @@ def _parse(text: str) -> Node:
         tree = _PARSER.parse(text)
     except lark.exceptions.UnexpectedInput as error:
         raise _fault(text, error) from error
+    _check_depth(tree)
     return _Reader(_Names()).start(tree)
+
+
+def _check_depth(tree: Any) -> None:
+    """Refuse what would make a recursion without end in sight, without recursion."""
+    level, depth = [tree], 0
+    while level:
+        depth += 1
+        below: list[Any] = []
+        for node in level:
+            children = [part for part in node.children if isinstance(part, lark.Tree)]
+            if depth + (len(children) if node.data == "operators" else 0) > DEPTH_MAX:
+                raise SyntaxFault(
+                    f"the expression nests deeper than {DEPTH_MAX} levels; split it by let"
+                )
+            below += children
+        level = below
 
 
 def _fault(text: str, error: lark.exceptions.UnexpectedInput) -> SyntaxFault:
@@ -133,15 +150,14 @@ class _Names:
 
     bound: tuple[tuple[str, Node], ...] = ()
     implicit: tuple[Node, ...] = (Param(1),)
-    depth: int = 0
 
     def binding(self, name: str, node: Node) -> _Names:
-        return replace(self, bound=((name, node), *self.bound), depth=self.depth + 1)
+        return replace(self, bound=((name, node), *self.bound))
 
     def item(self) -> tuple[str, _Names]:
         """A fresh variable for the items of an array, and the names inside its condition."""
         name = f"_{len(self.implicit)}"
-        inside = replace(self, implicit=(*self.implicit, Var(name)), depth=self.depth + 1)
+        inside = replace(self, implicit=(*self.implicit, Var(name)))
         return name, inside
 
     def find(self, name: str) -> Node:
@@ -161,8 +177,6 @@ class _Reader:
     """Reads one place of the parse tree; a new reader for every change of scope."""
 
     def __init__(self, names: _Names) -> None:
-        if names.depth > DEPTH_MAX:
-            raise SyntaxFault(f"the expression nests deeper than {DEPTH_MAX} levels")
         self._names = names
 
     def start(self, tree: Tree) -> Node:
