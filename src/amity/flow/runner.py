@@ -34,6 +34,9 @@ T = TypeVar("T")
 FIRED_MAX = 2_000
 """Timers after which a transaction commits. Ours."""
 
+FIRES_MAX = 100
+"""Due times after which a transaction commits: a timer may wake a page of a long task. Ours."""
+
 
 class _Undone(Exception):
     """A probe has ended well; nothing of it is kept."""
@@ -73,16 +76,17 @@ class Runner:
             self._next_due = earliest(reader, self._wiring.names)
 
     def run_once(self, now_ms: int, limit: int = STEP_BATCH_RECORDS_MAX) -> int:
-        """Handle about `limit` messages; how many (or were published, when there are none).
+        """Handle about `limit` messages; how many.
 
         The time a step is told is that of the records' stamps (`received_ms` or `at_ms` of a
-        message), never falling; `now_ms` stands in for messages without one.
+        message), never falling; `now_ms` stands in for messages without one. When no record waits,
+        timers due by the time reached fire (a step may have asked for its next turn at once).
         """
         published = self.publish()
         records, items = self._gather(now_ms, limit)
         if not records:
             self._outbox.tidy()
-            return published
+            return published or self._catch_up()
         self._settle(records, items)
         self.publish()
         return max(len(items), len(records))
@@ -110,6 +114,14 @@ class Runner:
     def quiet(self) -> bool:
         """Whether nothing is left to do until a record comes or a timer is due."""
         return self._outbox.empty() and not self._intake.waiting()
+
+    def _catch_up(self) -> int:
+        now_ms = self._intake.standing.now_ms
+        if self._next_due is None or self._next_due > now_ms:
+            return 0
+        fired = self._settle([], [], now_ms)
+        self.publish()
+        return fired
 
     def _gather(self, now_ms: int, limit: int) -> tuple[list[LogRecord], list[Item]]:
         """Whole records up to `limit` messages, topics merged by time."""
@@ -168,9 +180,8 @@ class Runner:
             work = Work(writer, self._wiring, timers, self._intake.standing.now_ms)
             self._intake.check(writer)
             work.handle(items, self._bad_items, self._bad_timers)
-            while fire_to_ms is not None and work.fired < FIRED_MAX:
-                if not work.fire(fire_to_ms, self._bad_timers):
-                    break
+            if fire_to_ms is not None:
+                self._fire(work, fire_to_ms)
             next_due = timers.next_due()
             seq = self._outbox.put(writer, work.entries, self._intake.standing.outbox_seq)
             self._intake.move(writer, records, now_ms=work.now_ms, outbox_seq=seq)
@@ -180,6 +191,11 @@ class Runner:
         self._bad_items.clear()
         self._bad_timers.clear()
         return work.fired
+
+    def _fire(self, work: Work, to_ms: int) -> None:
+        for _ in range(FIRES_MAX):
+            if work.fired >= FIRED_MAX or not work.fire(to_ms, self._bad_timers):
+                return
 
     def _settle(
         self, records: list[LogRecord], items: list[Item], fire_to_ms: int | None = None

@@ -226,16 +226,16 @@ def _failure(stage: AnyStage, failure: Failure, now_ms: int) -> Output:
 
 def _refused_item(item: Item, refused: Refused) -> Output:
     record, message = item.record, item.message
-    scope = getattr(message, "scope", None) or SYSTEM
-    scope = scope if isinstance(scope, Scope) else Scope.parse(str(scope))
+    named = _named(message, "scope")
+    scope = Scope.parse(named) if named else SYSTEM
     raw = getattr(message, "raw", None)
     place = [str(part) for part in item.place]
     filed = FailedRecord(
         id=digest(*place),
         scope=scope.key,
-        source=str(getattr(message, "source", "") or record.topic),
-        dataset=str(getattr(message, "dataset", "")),
-        batch=str(getattr(message, "batch", "")),
+        source=_named(message, "source") or record.topic,
+        dataset=_named(message, "dataset"),
+        batch=_named(message, "batch"),
         code=refused.code,
         reason=refused.reason,
         where="/".join((record.topic, str(record.partition), str(record.offset), str(item.n))),
@@ -243,6 +243,17 @@ def _refused_item(item: Item, refused: Refused) -> Output:
         raw=raw if isinstance(raw, bytes) else record.body,
     )
     return failure_output(scope, filed)
+
+
+def _named(message: Any, field: str) -> str:
+    """A text field of a message, or of its source when messages share one."""
+    for holder in (message, getattr(message, "source", None)):
+        value = getattr(holder, field, None)
+        if isinstance(value, Scope):
+            return value.key
+        if isinstance(value, str) and value:
+            return value
+    return ""
 
 
 def _refused_timer(found: StageTimer, refused: Refused) -> Output:

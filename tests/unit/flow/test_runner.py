@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from amity.flow import failed
 from amity.flow.failed import FAILED_TOPIC, FailedRecord
 from amity.flow.runner import Runner
+from amity.flow.step import Outcome, Timer
 from amity.kernel.clock import MINUTE_MS
 from amity.kernel.errors import LostOwnership, Unavailable
 from amity.kernel.scope import Scope
@@ -387,3 +389,53 @@ def test_batches_of_any_size_come_out_equal(ports: Ports) -> None:
             pass
         found.append(runner.next_due())
     assert len(set(found)) == 1
+
+
+def test_a_turn_asked_for_at_once_comes_without_an_advance(ports: Ports) -> None:
+    """A timer due at the time reached fires once no record waits: long tasks go on by pages."""
+    log, state = ports
+    turns: list[int] = []
+
+    class Paging(CountStage):
+        def step(self, state, messages, fired, now_ms):  # type: ignore[no-untyped-def]
+            turns.append(now_ms)
+            if len(turns) < 250:
+                timer = Timer(SCOPE, b"page", now_ms, len(turns))
+                return Outcome(state={}, timers=[timer])
+            return Outcome(state={})
+
+    runner = Runner([Paging()], log=log, state=state, name="r")
+    log.append(hits(("a", "1", 77)))
+    handled = 0
+    while moved := runner.run_once(0):
+        handled += moved
+
+    assert (handled, turns) == (250, [77] * 250)
+    assert runner.next_due() is None
+
+
+def test_a_failed_record_names_scope_and_dataset_of_its_source(ports: Ports) -> None:
+    """Messages that share a source are filed under the scope and data set it names."""
+    log, state = ports
+
+    class Source(NamedTuple):
+        scope: str
+        dataset: str
+
+    class Part(NamedTuple):
+        source: Source
+        raw: bytes
+
+    class Parts(CountStage):
+        def decode(self, record: LogRecord) -> list[Part]:  # type: ignore[override]
+            return [Part(Source(SCOPE.key, "D"), b"part")]
+
+        def load(self, reader, messages, fired):  # type: ignore[no-untyped-def]
+            raise ValueError("no")
+
+    log.append(hits(("a", "1", 77)))
+    drain(Runner([Parts()], log=log, state=state, name="r"))
+
+    assert [(r.scope, r.dataset, r.source, r.raw) for r in filed(log)] == [
+        (SCOPE.key, "D", HITS_TOPIC, b"part")
+    ]
