@@ -25,7 +25,7 @@ PLUGIN_FOLDERS = {
 REGISTRIES = {"destinations", "sources", "channels", "activities", "functions"}
 """Folders whose `__init__` lists what is in them."""
 
-NOT_PLUGINS = {"ports", "registry", "errors"}
+NOT_PLUGINS = {"ports", "registry", "errors", "outbound"}
 LEFT_OUT = re.compile(r"TODO|FIXME|NotImplementedError")
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
