@@ -132,6 +132,13 @@ class BatchImport:
         self._catalog.batch(scope, batch_id)
         return self._files.of(scope, batch_id)
 
+    def previewed(
+        self, scope: Scope, batch_id: str, dataset: str
+    ) -> tuple[BatchFolder, dict[str, Any]]:
+        """The files of a batch and the format they are declared to have."""
+        folder = self._folder(scope, batch_id, dataset)
+        return folder, self._catalog.batch(scope, batch_id).input_format
+
     async def act(self, scope: Scope, batch_id: str, action: str) -> Batch:
         """COMPLETE, ABORT, FAIL or REVERT, in any case of letters."""
         match action.upper():

@@ -178,7 +178,7 @@ class Door:
                 Verdict(inlet.scope, inlet.id, raw, violations=(broken,)), now_ms, action
             )
             return _invalid_message(inlet, (broken,))
-        verdict = self._reception.xdm(inlet, message, request.flow)
+        (verdict,) = self._reception.xdm(inlet, [message], request.flow)
         if request.sync and not verdict.accepted:
             return _invalid_message(inlet, verdict.violations, verdict)
         await self._keep(verdict, now_ms, action)
@@ -214,7 +214,7 @@ class Door:
                 Verdict(inlet.scope, inlet.id, raw, violations=(broken,)), now_ms, batch
             )
             return _invalid_message(inlet, (broken,))
-        verdicts = [self._reception.xdm(inlet, one, request.flow) for one in messages]
+        verdicts = self._reception.xdm(inlet, messages, request.flow)
         await self._append(verdicts, now_ms, f"batch {batch}")
         return Answer(
             207,
@@ -237,7 +237,7 @@ class Door:
         key = self._write_key(request, body)
         now_ms, _ = self._reception.receipt()
         if isinstance(body, dict):
-            verdict = self._reception.segment(key, {**body, "type": call}, now_ms)
+            (verdict,) = self._reception.segment(key, [{**body, "type": call}], now_ms)
         else:
             broken = broken or Violation("", "type", "a call is a JSON object")
             verdict = Verdict(key.scope, f"write_key:{key.id}", raw, violations=(broken,))
@@ -258,7 +258,7 @@ class Door:
             await self._keep(verdict, now_ms, "/v1/batch")
             return _refused(broken)
         sent_at = body.get("sentAt")
-        verdicts = [self._reception.segment(key, call, now_ms, sent_at) for call in calls]
+        verdicts = self._reception.segment(key, calls, now_ms, sent_at)
         await self._append(verdicts, now_ms, "/v1/batch")
         errors = [
             {"index": at, "code": one.code, "path": one.path, "message": one.message}

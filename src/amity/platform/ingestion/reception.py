@@ -104,30 +104,17 @@ class Reception:
         """The receipt of one request."""
         return Receipt(self._clock.now_ms(), self._ids.uuid())
 
-    def xdm(self, inlet: Inlet, message: Any, flow: str = "") -> Verdict:
-        """The verdict about one message of a streaming connection."""
-        try:
-            validator, entity = self._opened(inlet, message, flow)
-        except _Malformed as error:
-            wrong = (Violation("", "message", str(error)),)
-            return Verdict(inlet.scope, inlet.id, message, violations=wrong, malformed=True)
-        return _judged(Verdict(inlet.scope, inlet.id, message, validator), entity)
+    def xdm(self, inlet: Inlet, messages: Sequence[Any], flow: str = "") -> list[Verdict]:
+        """The verdicts about messages of a streaming connection."""
+        looked_up = _LookUps(self._validators, inlet.scope)
+        return [self._xdm(inlet, message, flow, looked_up) for message in messages]
 
     def segment(
-        self, key: WriteKeySource, call: Any, received_ms: int, sent_at: object = None
-    ) -> Verdict:
-        """The verdict about one call of the Segment specification; `call` carries its `type`."""
-        verdict = Verdict(key.scope, f"write_key:{key.id}", call, malformed=True)
-        if not isinstance(call, dict):
-            wrong = Violation("", "type", "a call is a JSON object")
-            return verdict._replace(violations=(wrong,))
-        try:
-            record = mapped(call, tenant=self._tenant, received_ms=received_ms, sent_at=sent_at)
-            dataset = key.profile_dataset if record.to == "profile" else key.event_dataset
-            validator = self._validators.of(key.scope, dataset)
-        except BadCall as error:
-            return verdict._replace(violations=(error.violation,))
-        return _judged(verdict._replace(validator=validator, malformed=False), record.body)
+        self, key: WriteKeySource, calls: Sequence[Any], received_ms: int, sent_at: object = None
+    ) -> list[Verdict]:
+        """The verdicts about calls of the Segment specification; each carries its `type`."""
+        looked_up = _LookUps(self._validators, key.scope)
+        return [self._segment(key, call, (received_ms, sent_at), looked_up) for call in calls]
 
     def record(self, scope: Scope, source: str, dataset: str, body: Any) -> Verdict:
         """The verdict about a bare record of a dataset (a row of a batch)."""
@@ -150,30 +137,49 @@ class Reception:
         )
         return [*frames, *refused]
 
-    def _opened(self, inlet: Inlet, message: Any, flow: str) -> tuple[RecordValidator, Any]:
-        if not isinstance(message, dict):
-            raise _Malformed(UNKNOWN_FORMAT)
-        if not (message.keys() >= {"header", "body"}):
-            if flow not in inlet.flows:
-                raise _Malformed(UNKNOWN_FORMAT)
-            return self._of(inlet, inlet.flows[flow]), message
-        header, entity = message["header"], _at(message["body"], "xdmEntity")
-        if not isinstance(header, dict) or not isinstance(entity, dict):
-            raise _Malformed(UNKNOWN_FORMAT)
-        if (header.get("imsOrgId") or inlet.scope.org) != inlet.scope.org:
-            raise _Malformed(WRONG_ORG)
-        dataset = header.get("datasetId") or inlet.flows.get(flow)
-        if not isinstance(dataset, str):
-            raise _Malformed("Message has no datasetId in the header")
-        validator = self._of(inlet, dataset)
-        _check_schema_ref(message, validator)
-        return validator, entity
-
-    def _of(self, inlet: Inlet, dataset: str) -> RecordValidator:
+    def _xdm(self, inlet: Inlet, message: Any, flow: str, looked_up: _LookUps) -> Verdict:
         try:
-            return self._validators.of(inlet.scope, dataset)
-        except NotFound as error:
-            raise _Malformed(f"Message names dataset {dataset[:64]!r}: {error.message}") from error
+            validator, entity = _opened(inlet, message, flow, looked_up)
+        except _Malformed as error:
+            wrong = (Violation("", "message", str(error)),)
+            return Verdict(inlet.scope, inlet.id, message, violations=wrong, malformed=True)
+        return _judged(Verdict(inlet.scope, inlet.id, message, validator), entity)
+
+    def _segment(
+        self, key: WriteKeySource, call: Any, times: tuple[int, object], looked_up: _LookUps
+    ) -> Verdict:
+        verdict = Verdict(key.scope, f"write_key:{key.id}", call, malformed=True)
+        if not isinstance(call, dict):
+            wrong = Violation("", "type", "a call is a JSON object")
+            return verdict._replace(violations=(wrong,))
+        received_ms, sent_at = times
+        if sent_at is not None and "sentAt" not in call:
+            # With it a refused call can be told the right time again when it is replayed.
+            verdict = verdict._replace(message={**call, "sentAt": sent_at})
+        try:
+            record = mapped(call, tenant=self._tenant, received_ms=received_ms, sent_at=sent_at)
+        except BadCall as error:
+            return verdict._replace(violations=(error.violation,))
+        dataset = key.profile_dataset if record.to == "profile" else key.event_dataset
+        return _judged(
+            verdict._replace(validator=looked_up.of(dataset), malformed=False), record.body
+        )
+
+
+class _LookUps:
+    """The validators of one request: each dataset is looked up once."""
+
+    def __init__(self, validators: Validators, scope: Scope) -> None:
+        self._validators = validators
+        self._scope = scope
+        self._found: dict[str, RecordValidator] = {}
+
+    def of(self, dataset: str) -> RecordValidator:
+        """The validator of a dataset."""
+        found = self._found.get(dataset)
+        if found is None:
+            found = self._found[dataset] = self._validators.of(self._scope, dataset)
+        return found
 
 
 class _Malformed(Exception):
@@ -220,6 +226,35 @@ def frame_entry(
         records=records,
     )
     return Entry(INGEST_TOPIC, f"{scope.key}/{source}".encode(), ENCODER.encode(frame))
+
+
+def _opened(
+    inlet: Inlet, message: Any, flow: str, looked_up: _LookUps
+) -> tuple[RecordValidator, Any]:
+    if not isinstance(message, dict):
+        raise _Malformed(UNKNOWN_FORMAT)
+    if not (message.keys() >= {"header", "body"}):
+        if flow not in inlet.flows:
+            raise _Malformed(UNKNOWN_FORMAT)
+        return _of(looked_up, inlet.flows[flow]), message
+    header, entity = message["header"], _at(message["body"], "xdmEntity")
+    if not isinstance(header, dict) or not isinstance(entity, dict):
+        raise _Malformed(UNKNOWN_FORMAT)
+    if (header.get("imsOrgId") or inlet.scope.org) != inlet.scope.org:
+        raise _Malformed(WRONG_ORG)
+    dataset = header.get("datasetId") or inlet.flows.get(flow)
+    if not isinstance(dataset, str):
+        raise _Malformed("Message has no datasetId in the header")
+    validator = _of(looked_up, dataset)
+    _check_schema_ref(message, validator)
+    return validator, entity
+
+
+def _of(looked_up: _LookUps, dataset: str) -> RecordValidator:
+    try:
+        return looked_up.of(dataset)
+    except NotFound as error:
+        raise _Malformed(f"Message names dataset {dataset[:64]!r}: {error.message}") from error
 
 
 def _judged(verdict: Verdict, entity: Any) -> Verdict:
