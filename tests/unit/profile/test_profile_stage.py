@@ -144,7 +144,7 @@ RECORDS = st.tuples(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     visits=st.lists(VISITS, max_size=8),
     records=st.lists(RECORDS, max_size=5),

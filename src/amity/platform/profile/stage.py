@@ -28,6 +28,7 @@ from amity.platform.profile.step import (
     Slot,
     Work,
     outputs,
+    settle,
     take_entity,
     take_erasure,
     take_event,
@@ -148,12 +149,13 @@ class ProfileStage:
                 take_erasure(work, erasure)
             for regrouped in batch.regrouped:
                 take_regrouped(work, regrouped)
-            for delivery in batch.deliveries:
+            for delivery in sorted(batch.deliveries, key=lambda one: one.stamp):
                 take_event(work, delivery)
             for record in batch.records:
                 take_record(work, record)
             for entity in batch.entities:
                 take_entity(work, entity)
+            settle(work)
             outcome.outputs += outputs(scope, work)
         return outcome
 
@@ -198,6 +200,8 @@ def _load(reader: Reader, scope: Scope, batch: Batch) -> None:
             work.live.add(identity)
         if row.erased_ms >= 0:
             work.erased[identity] = row.erased_ms
+    for identity in work.held:
+        work.held[identity] = len(event_keys_of(reader, scope, identity, len(batch.deliveries) + 1))
     if batch.entities:
         slots = {(one.primary, one.dataset) for one in batch.entities}
         work.entities = fragments(reader, scope, ENTITY, slots)
@@ -222,13 +226,11 @@ def _concerned(batch: Batch) -> tuple[set[Identity], set[Identity]]:
         for held in regrouped.groups.values():
             told.update(held)
     counted = batch.work.deliveries
-    newest: dict[bytes, ReceiptStamp] = {}
     for delivery in batch.deliveries:
         known = counted.get(delivery.digest)
-        stamp = known.stamp if known else newest.setdefault(delivery.digest, delivery.stamp)
-        if delivery.stamp < stamp:
-            told.add(delivery.message.primary)
-            told.update((known.identity,) if known else ())
+        if known is not None and delivery.stamp < known.stamp:
+            told.update((delivery.message.primary, known.identity))
+            batch.work.held[known.identity] = 0
     identities = told | {delivery.message.primary for delivery in batch.deliveries}
     return identities, told
 

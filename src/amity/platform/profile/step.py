@@ -60,6 +60,8 @@ class Work:
         people: Profiles of whom attributes are told.
         entities: Fragments of things.
         stored: Digests and keys of the events of those who may be erased.
+        held: How many events are kept under those who may lose one (counted no further than the
+            batch can take).
     """
 
     policy: Policy
@@ -70,6 +72,8 @@ class Work:
     people: dict[ProfileId, Person] = field(default_factory=dict)
     entities: dict[Slot, Fragment] = field(default_factory=dict)
     stored: dict[Identity, dict[bytes, bytes]] = field(default_factory=dict)
+
+    held: dict[Identity, int] = field(default_factory=dict)
 
     events_put: dict[bytes, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     events_gone: set[bytes] = field(default_factory=set)
@@ -147,6 +151,8 @@ def take_event(work: Work, delivery: Delivery) -> None:
     work.deliveries[delivery.digest] = work.delivered[delivery.digest] = counts
     work.events_put[delivery.key] = (message.received_ms, message.body)
     work.events_gone.discard(delivery.key)
+    if message.primary in work.held:
+        work.held[message.primary] += 1
     change = _keep(work, message)
     change.events.append(EventRef(message.id, message.timestamp_ms, message.dataset, message.body))
     change.rebuild = change.rebuild or counted is not None
@@ -198,6 +204,21 @@ def take_erasure(work: Work, message: EraseProfile) -> None:
     change.gone, change.cause = True, "erasure"
 
 
+def settle(work: Work) -> None:
+    """Who has lost the only event kept under them, and has no fragment, is nobody any more."""
+    for identity, events in work.held.items():
+        profile = work.home(identity)
+        person = work.people[profile]
+        if events > 0 or any(slot[0] == identity for slot in person.fragments):
+            continue
+        work.live.discard(identity)
+        work.keys_put.add(identity)
+        if work.live.isdisjoint(person.members):
+            work.index[profile] = False
+            change = work.told(profile, 0)
+            change.gone, change.rebuild = True, False
+
+
 def outputs(scope: Scope, work: Work) -> list[Output]:
     """What segmentation is told: one message a profile, the dissolved first."""
     told = sorted(work.changes(), key=lambda item: not item[1].gone)
@@ -226,6 +247,7 @@ def _take_back(work: Work, counted: Counted, at_ms: int) -> None:
     """A delivery received earlier has turned up: the later one never counted."""
     work.events_put.pop(counted.key, None)
     work.events_gone.add(counted.key)
+    work.held[counted.identity] -= 1
     work.told(work.home(counted.identity), at_ms).rebuild = True
 
 

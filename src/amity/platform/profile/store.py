@@ -170,10 +170,13 @@ def events_of(
     return heapq.merge(*streams, key=lambda event: event[:3], reverse=reverse)
 
 
-def event_keys_of(reader: Reader, scope: Scope, identity: Identity) -> list[bytes]:
-    """The keys of all events kept under one identity."""
+def event_keys_of(
+    reader: Reader, scope: Scope, identity: Identity, limit: int | None = None
+) -> list[bytes]:
+    """The keys of the events kept under one identity."""
     prefix = pack(*identity)
-    return [key for key, _ in reader.scan(EVENT, scope, start=prefix, end=after(prefix))]
+    rows = reader.scan(EVENT, scope, start=prefix, end=after(prefix), limit=limit)
+    return [key for key, _ in rows]
 
 
 def digest_of_key(key: bytes) -> bytes:
