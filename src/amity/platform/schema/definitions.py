@@ -101,10 +101,8 @@ def _check_field_group(body: Node, snapshot: Snapshot, tenant: str) -> None:
     unknown = [each for each in intended if not _is_class(each, snapshot)]
     if unknown:
         raise ResourceInvalid(f"meta:intendedToExtend names {unknown[0]!r}, which is no class")
-    if not list(top_fields(body)):
-        raise ResourceInvalid(
-            "a field group needs fields: give definitions and allOf, or properties"
-        )
+    if "properties" not in body and "definitions" not in body and not _refs(_parts(body)):
+        raise ResourceInvalid("a field group needs definitions and allOf, or properties")
     _check_namespace(body, tenant)
 
 
@@ -203,11 +201,9 @@ def _parts(body: Node) -> list[Node]:
     return parts
 
 
-def _refs(parts: list[Node]) -> Iterator[str]:
-    for part in parts:
-        reference = part.get("$ref", "")
-        if reference and not reference.startswith("#"):
-            yield reference
+def _refs(parts: list[Node]) -> list[str]:
+    found = [str(part.get("$ref", "")) for part in parts]
+    return [reference for reference in found if reference and not reference.startswith("#")]
 
 
 def _is_class(id: Any, snapshot: Snapshot) -> bool:
