@@ -243,10 +243,10 @@ class Catalog:
         inherited = {
             _option("", path)["schemaPath"]: sorted(labels) for path, labels in fields.items()
         }
-        sent = {
-            each.get("option", {}).get("schemaPath"): sorted(each.get("labels", ()))
-            for each in given
-        }
+        try:
+            sent = {each["option"]["schemaPath"]: sorted(each["labels"]) for each in given}
+        except (KeyError, TypeError) as error:
+            raise LabelsInvalid("optionalLabels is a list of {option, labels}") from error
         if sent != inherited:
             raise LabelsInvalid(
                 "labels of fields belong to the schema: create or delete an xdm:descriptorLabel "
@@ -301,6 +301,8 @@ def _labels_body(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise LabelsInvalid("the body is an object with labels, a list of label names")
     given = body.get("labels", [])
+    if not isinstance(given, list) or not isinstance(body.get("parents", []), list):
+        raise LabelsInvalid("labels is a list of label names, like C2 or custom/Name")
     labels = [each for one in given for each in (one if isinstance(one, list) else [one])]
     if not all(isinstance(label, str) and label for label in labels):
         raise LabelsInvalid("labels is a list of label names, like C2 or custom/Name")
