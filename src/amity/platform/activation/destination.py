@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 import pyarrow as pa
 
 from amity.kernel.registry import Spec
+from amity.transports.outbound import Outbound
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +70,19 @@ class Destination(Protocol):
     def open(self, job: Job) -> FileSet: ...
 
 
+class Means(NamedTuple):
+    """What an installation lends its destinations."""
+
+    exports: Path
+    """The folder under which destinations write that are folders of this machine."""
+
+    work: Path
+    """Files in the making, never seen by anyone."""
+
+    outbound: Outbound
+    """Judges the addresses that people configured."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
     """One way to sign in: the documented `specName` and the names of its parameters."""
@@ -96,8 +111,7 @@ class DestinationSpec(Spec[Destination]):
     """What is known of a destination before it is made.
 
     `config` is a msgspec Struct in camelCase: authentication and target parameters in one, and
-    `authentication`, the name of the way to sign in. `make` takes it and `exports`, the folder under
-    which this installation keeps files of destinations that are folders of its own.
+    `authentication`, the name of the way to sign in. `make` takes it and `means`.
     """
 
     connection_specs: Mapping[str, str]

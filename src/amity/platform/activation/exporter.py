@@ -17,7 +17,7 @@ from amity.kernel.clock import BusinessClock
 from amity.kernel.errors import Corrupt, NotFound, Terminal
 from amity.kernel.scope import Scope
 from amity.platform.activation import runs, store
-from amity.platform.activation.destination import FileSet, Job, Published
+from amity.platform.activation.destination import FileSet, Job, Means, Published
 from amity.platform.activation.errors import ExportRefused
 from amity.platform.activation.flow_body import DestinationFlow, MappedAudience, read_flow
 from amity.platform.activation.model import (
@@ -48,13 +48,6 @@ class Flows(Protocol):
         """One run; raises `NotFound`."""
 
 
-class Folders(NamedTuple):
-    """Where destinations that are folders write, and where work in progress lies."""
-
-    exports: Path
-    work: Path
-
-
 class _Task(NamedTuple):
     """An order with all that it leads to."""
 
@@ -75,7 +68,7 @@ class Exporter:
         people: Current profile views.
         governance: Asked right before bytes are written; knows the audiences.
         specs: The registry of destinations.
-        folders: See `Folders`.
+        means: What is lent to destinations.
         clock: Stamps runs.
     """
 
@@ -90,7 +83,7 @@ class Exporter:
         people: People,
         governance: Governance,
         specs: Specs,
-        folders: Folders,
+        means: Means,
         clock: BusinessClock,
     ) -> None:
         self._state = state
@@ -98,7 +91,7 @@ class Exporter:
         self._people = people
         self._governance = governance
         self._specs = specs
-        self._folders = folders
+        self._means = means
         self._clock = clock
         self._connections = _Opened(flows)
 
@@ -194,11 +187,11 @@ class Exporter:
         told = store.exported(reader, task.scope, task.order)
         since = 0 if told is None or task.order.mode == "full" else told.revision
         job = _job(task, since, revision)
-        files = task.target.open(self._folders.exports).open(job)
+        files = task.target.open(self._means).open(job)
         try:
             pages = self._pages(reader, task, since, ledger)
             if task.flow.key is not None and task.flow.key.paths:
-                _write_best(pages, files, job, (self._folders.work, ledger))
+                _write_best(pages, files, job, (self._means.work, ledger))
             else:
                 _write_all(pages, files, job, ledger)
             return files.publish()

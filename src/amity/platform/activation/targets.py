@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from amity.kernel.scope import Scope
-from amity.platform.activation.destination import Auth, Destination, DestinationSpec
+from amity.platform.activation.destination import Auth, Destination, DestinationSpec, Means
 from amity.platform.activation.errors import BadConnection, BadFlow
 
 Specs = Mapping[str, DestinationSpec]
@@ -30,9 +29,9 @@ class Target(NamedTuple):
     spec: DestinationSpec
     config: Any
 
-    def open(self, exports: Path) -> Destination:
+    def open(self, means: Means) -> Destination:
         """The destination itself."""
-        return self.spec.make(self.config, exports=exports)
+        return self.spec.make(self.config, means=means)
 
 
 def spec_of(specs: Specs, connection_spec: str) -> DestinationSpec | None:
