@@ -103,7 +103,7 @@ class Shop:
             write_keys=self,
             reception=self.reception,
             appender=self.appender,
-            bearer=lambda header, scope: header == "Bearer good" and scope == SCOPE,
+            bearer=lambda token, scope: token == "good" and scope == SCOPE,
             pressure=lambda: self.pressed,
         )
 

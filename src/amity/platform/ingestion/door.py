@@ -106,7 +106,7 @@ class Door:
         write_keys: Finds write keys.
         reception: Judges messages.
         appender: The log, group commit.
-        bearer: Whether an `Authorization` header lets its sender write into a scope.
+        bearer: Whether a bearer token lets its sender write into a scope.
         pressure: Why nothing more may be taken now, or None.
     """
 
@@ -275,8 +275,8 @@ class Door:
                 "inletId from its auth.params"
             )
         if inlet.authenticated:
-            given = request.headers.get(b"authorization", b"").decode("latin-1")
-            return inlet if self._bearer(given, inlet.scope) else None
+            token = _after(b"bearer", request.headers.get(b"authorization", b""))
+            return inlet if token and self._bearer(token, inlet.scope) else None
         return inlet
 
     def _write_key(self, request: Request, body: Any) -> WriteKeySource:
@@ -298,15 +298,17 @@ class Door:
             await self._appender.append(entries)
 
 
+def _after(wanted: bytes, header: bytes) -> str:
+    scheme, _, rest = header.partition(b" ")
+    return rest.strip().decode("latin-1") if scheme.lower() == wanted else ""
+
+
 def _basic_user(header: bytes) -> str:
-    scheme, _, encoded = header.partition(b" ")
-    if scheme.lower() != b"basic":
-        return ""
     try:
-        user, _, _ = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        decoded = base64.b64decode(_after(b"basic", header), validate=True).decode()
+    except (binascii.Error, ValueError):
         return ""
-    return user
+    return decoded.partition(":")[0]
 
 
 def _invalid_message(
