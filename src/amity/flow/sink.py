@@ -29,11 +29,13 @@ BACKOFF_S_MAX = 30.0
 class Sink(Protocol):
     """Takes records to the outside."""
 
-    name: str
-    """Names its progress; never changes once data exists."""
+    @property
+    def name(self) -> str:
+        """Names its progress; never changes once data exists."""
 
-    consumes: tuple[str, ...]
-    """Topics it reads."""
+    @property
+    def consumes(self) -> tuple[str, ...]:
+        """Topics it reads."""
 
     def handle(self, records: Sequence[LogRecord], now_ms: int) -> None:
         """Carry them out. `Transient`: all again later; `Terminal`: the records are to blame."""

@@ -19,11 +19,13 @@ M = TypeVar("M")
 class Stage(Protocol[S, M]):
     """One stage, hosted by `amity.flow.runner`. Six verbs, all synchronous."""
 
-    name: str
-    """Names its progress and its timers; never changes once data exists."""
+    @property
+    def name(self) -> str:
+        """Names its progress and its timers; never changes once data exists."""
 
-    consumes: tuple[str, ...]
-    """Topics it reads."""
+    @property
+    def consumes(self) -> tuple[str, ...]:
+        """Topics it reads."""
 
     def decode(self, record: LogRecord) -> Sequence[M]:
         """The messages in one log record. A body that is none of ours raises `Corrupt`."""
