@@ -5,6 +5,7 @@ Identities are written `NS:value` in graph text and kept as `(ns, id)` pairs.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -25,7 +26,13 @@ class Identity(NamedTuple):
     @property
     def xid(self) -> Xid:
         """Opaque, stable name of this identity."""
-        return Xid(digest(self.ns, self.id, length=40))
+        return _xid(self.ns, self.id)
+
+
+@lru_cache(maxsize=1 << 16)
+def _xid(ns: str, id: str) -> Xid:
+    """Kept: the same identities come again and again, and hashing is what costs most of a key."""
+    return Xid(digest(ns, id, length=40))
 
 
 class Identified(msgspec.Struct, frozen=True, array_like=True, tag="i"):

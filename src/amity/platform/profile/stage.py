@@ -52,13 +52,14 @@ from amity.platform.profile.store import (
     digest_of_key,
     event_digest,
     event_ids,
+    event_key,
     event_keys_of,
     fragments,
     fragments_of,
     key_rows,
     slot_key,
 )
-from amity.storage.keys import pack, unpack
+from amity.storage.keys import unpack
 from amity.storage.ports import LogRecord, Reader, Writer
 
 Message = Identified | Regrouped | EraseProfile
@@ -173,12 +174,11 @@ def _sort_in(batch: Batch, message: Message) -> None:
     elif not message.people:
         batch.entities.append(message)
     elif message.behavior == "time-series":
-        ns, value = message.primary
         batch.deliveries.append(
             Delivery(
                 message=message,
                 digest=event_digest(message.dataset, message.id),
-                key=pack(ns, value, message.timestamp_ms, message.id, message.dataset),
+                key=event_key(message.primary, message.timestamp_ms, message.id, message.dataset),
                 stamp=ReceiptStamp(message.received_ms, *message.position),
             )
         )
