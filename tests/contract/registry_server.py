@@ -65,6 +65,7 @@ def serve(folder: Path) -> Iterator[Served]:
     documents = SqliteDocuments(SqliteTables(folder / "control.db"), clock)
     registry = SchemaRegistry(documents=documents, ids=ids, clock=clock, tenant=TENANT)
     catalog = Catalog(documents=documents, ids=ids, clock=clock, registry=registry)
+    registry.add_dependents(catalog)
     clients = Clients(store=DocumentsAccessStore(documents), ids=ids, clock=system)
     tokens = Tokens(key_file=folder / "token.key", clock=system)
     client_id, secret = clients.create(ORG, "aepp")

@@ -48,9 +48,16 @@ class AuditLog(Protocol):
     def record(self, event: AuditEvent) -> None: ...
 
     def find(
-        self, scope: Scope, *, limit: int, start: int, filters: dict[str, tuple[str, ...]]
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        start: int,
+        filters: dict[str, tuple[str, ...]],
+        from_ms: int = 0,
+        to_ms: int | None = None,
     ) -> list[AuditEvent]:
-        """Newest first; `filters` by action, status, actor, asset_type, asset_id."""
+        """Newest first; `filters` by action, status, actor, asset_type, asset_id; `to_ms` excluded."""
 
 
 def asset_of(path: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import re2
 from fastapi import APIRouter, Form, Query, Request
 
 from amity.access.audit import EVENTS_PAGE_MAX, AuditEvent, AuditLog
@@ -12,8 +13,8 @@ from amity.access.clients import Clients, WrongClient
 from amity.access.guard import needs
 from amity.access.principal import Principal
 from amity.access.tokens import Tokens
-from amity.kernel.clock import to_iso
-from amity.kernel.errors import Invalid
+from amity.kernel.clock import from_iso, to_iso
+from amity.kernel.errors import Invalid, NotFound
 
 _FILTERS = {
     "action": "action",
@@ -23,6 +24,7 @@ _FILTERS = {
     "assetId": "asset_id",
     "requestId": "request_id",
 }
+_TIMESTAMP = re2.compile(r"^timestamp(>=|<=|>|<)(.+)$")
 
 
 def ims_router(clients: Clients, tokens: Tokens) -> APIRouter:
@@ -65,8 +67,15 @@ def audit_router(audit: AuditLog) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=EVENTS_PAGE_MAX)] = 50,
         start: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, Any]:
+        given = property or []
+        from_ms, to_ms = _window(given)
         found = audit.find(
-            principal.scope, limit=limit + 1, start=start, filters=_filters(property or [])
+            principal.scope,
+            limit=limit + 1,
+            start=start,
+            filters=_filters([one for one in given if not one.startswith("timestamp")]),
+            from_ms=from_ms,
+            to_ms=to_ms,
         )
         page = [_shown(event) for event in found[:limit]]
         links = {"self": {"href": str(request.url)}}
@@ -89,6 +98,19 @@ def sandbox_router(
         found = sandboxes(principal.scope.org)
         return {"sandboxes": found, "_page": {"limit": len(found), "count": len(found)}}
 
+    @routes.get("/sandboxes/{name}")
+    def get(
+        name: str, principal: Annotated[Principal, needs("manage-sandboxes")]
+    ) -> dict[str, Any]:
+        for one in sandboxes(principal.scope.org):
+            if one["name"] == name:
+                return one
+        raise NotFound(f"there is no sandbox {name!r}", sandbox=name)
+
+    @routes.get("/sandboxTypes", dependencies=[needs("manage-sandboxes")])
+    def types() -> dict[str, Any]:
+        return {"sandboxTypes": ["production", "development"]}
+
     @routes.post("/sandboxes", status_code=202)
     def make(
         body: dict[str, Any], principal: Annotated[Principal, needs("manage-sandboxes")]
@@ -96,6 +118,24 @@ def sandbox_router(
         return create(principal.scope.org, body)
 
     return routes
+
+
+def _window(properties: list[str]) -> tuple[int, int | None]:
+    """The milliseconds that conditions on `timestamp` leave: from (inclusive), to (exclusive)."""
+    from_ms, to_ms = 0, None
+    for one in properties:
+        if not one.startswith("timestamp"):
+            continue
+        found = _TIMESTAMP.match(one)
+        if found is None:
+            raise Invalid(f"cannot filter by {one!r}; write timestamp>2017-10-30T00:00:00Z")
+        sign, at_ms = found.group(1), from_iso(found.group(2))
+        if sign.startswith(">"):
+            from_ms = max(from_ms, at_ms + (sign == ">"))
+        else:
+            before = at_ms + (sign == "<=")
+            to_ms = before if to_ms is None else min(to_ms, before)
+    return from_ms, to_ms
 
 
 def _filters(properties: list[str]) -> dict[str, tuple[str, ...]]:

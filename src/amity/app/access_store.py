@@ -67,13 +67,23 @@ class TableAuditLog:
             connection.execute(_EVENTS.insert().values(**values))
 
     def find(
-        self, scope: Scope, *, limit: int, start: int, filters: dict[str, tuple[str, ...]]
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        start: int,
+        filters: dict[str, tuple[str, ...]],
+        from_ms: int = 0,
+        to_ms: int | None = None,
     ) -> list[AuditEvent]:
         wanted = sa.select(_EVENTS).where(
             _EVENTS.c.org == scope.org,
             _EVENTS.c.sandbox == scope.sandbox,
+            _EVENTS.c.at_ms >= from_ms,
             *(_EVENTS.c[name].in_(values) for name, values in filters.items()),
         )
+        if to_ms is not None:
+            wanted = wanted.where(_EVENTS.c.at_ms < to_ms)
         page = wanted.order_by(_EVENTS.c.seq.desc()).limit(limit).offset(start)
         with self._tables.connect() as connection:
             rows = connection.execute(page).mappings().all()

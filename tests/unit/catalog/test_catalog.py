@@ -49,6 +49,7 @@ class Shelf:
         self.catalog = Catalog(
             documents=self.documents, ids=ids, clock=clock, registry=self.registry, guard=guard
         )
+        self.registry.add_dependents(self.catalog)
         parts = (PROFILE_CLASS, "https://ns.adobe.com/xdm/context/profile-personal-details")
         body = {"title": "Customers", "allOf": [{"$ref": part} for part in parts]}
         self.schema = self.registry.create_schema(SCOPE, body)

@@ -71,7 +71,7 @@ class Catalog:
         documents: Where they are kept.
         ids: Names for new ones.
         clock: Business time.
-        registry: The schemas datasets are made from; learns which of them are in use.
+        registry: The schemas datasets are made from.
         guard: Governance's word on label changes, when there is one.
     """
 
@@ -90,7 +90,6 @@ class Catalog:
         self._clock = clock
         self._registry = registry
         self._held: dict[Scope, _Held] = {}
-        registry.add_dependents(self)
 
     def dataset(self, scope: Scope, id: str) -> Dataset:
         """One dataset; raises `DatasetNotFound`."""

@@ -72,7 +72,7 @@ class SchemaRegistry:
         self._dependents: list[Dependents] = []
 
     def add_dependents(self, dependents: Dependents) -> None:
-        """Let a later stage say which schemas it holds data under."""
+        """Let a later stage say which schemas it holds data under (wired in `app`)."""
         self._dependents.append(dependents)
 
     def snapshot(self, scope: Scope) -> Snapshot:
