@@ -59,6 +59,10 @@ class Clients:
         self._store.put(KIND, client_id, body)
         return client_id, secret
 
+    def hashed(self, password: str) -> str:
+        """A password as it may be kept."""
+        return self._hasher.hash(password)
+
     def find(self, client_id: str) -> ApiClient | None:
         """The client of that id."""
         body = self._store.get(KIND, client_id)

@@ -53,6 +53,9 @@ def serve_command(
     clock: Annotated[str, typer.Option(help="Start a virtual business clock at this time.")] = "",
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate file (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Key file (PEM).")] = None,
+    allow_private_addresses: Annotated[
+        bool, typer.Option(help="Let destinations lie at private addresses.")
+    ] = False,
 ) -> None:
     """Run everything on one data folder; on an empty folder, create the organisation first."""
     folder = DataFolder(data)
@@ -61,7 +64,13 @@ def serve_command(
         write_json(folder.credentials, credentials)
         OUT.print(f"credentials: {folder.credentials}", soft_wrap=True, highlight=False)
     options = ServeOptions(
-        host=host, port=port, public_url=public_url, clock=clock, tls_cert=tls_cert, tls_key=tls_key
+        host=host,
+        port=port,
+        public_url=public_url,
+        clock=clock,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        allow_private=allow_private_addresses,
     )
     serve(folder, options)
 

@@ -31,12 +31,21 @@ class ClockAdvance:
     Args:
         clock: The business clock of this process.
         log: Where the tick is appended.
+        wake: Tells the worker that the log has grown.
         wait: Waits until the worker has done the tick that ends at this log offset.
     """
 
-    def __init__(self, clock: BusinessClock, log: Log, wait: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        clock: BusinessClock,
+        log: Log,
+        *,
+        wake: Callable[[], None],
+        wait: Callable[[int], None],
+    ) -> None:
         self._clock = clock
         self._log = log
+        self._wake = wake
         self._wait = wait
 
     def advance(self, body: dict[str, Any]) -> dict[str, str]:
@@ -46,6 +55,7 @@ class ClockAdvance:
         clock.advance_to(self._target(body, clock.now_ms()))
         tick = ENCODER.encode(Tick(to_ms=clock.now_ms()))
         ((_, offset),) = self._log.append([Entry(TICK_TOPIC, b"", tick)])
+        self._wake()
         self._wait(offset)
         return {"now": to_iso(clock.now_ms())}
 

@@ -25,6 +25,7 @@ from amity.storage.sqlite.documents import SqliteDocuments
 from amity.storage.sqlite.log import SqliteLog
 from amity.storage.sqlite.state import SqliteState
 from amity.storage.sqlite.tables import SqliteTables
+from amity.transports.outbound import Outbound
 
 HTTP_WRITER = 0
 WORKER_WRITER = 1
@@ -43,6 +44,7 @@ class Core:
     lake: Lake
     documents: Documents
     audit_tables: Tables
+    outbound: Outbound
 
     def close(self) -> None:
         """Let go of the files."""
@@ -50,7 +52,9 @@ class Core:
         self.state.close()
 
 
-def open_core(folder: DataFolder, *, clock: str, writer: int) -> Core:
+def open_core(
+    folder: DataFolder, *, clock: str, writer: int, outbound: Outbound | None = None
+) -> Core:
     """Open a data folder's ports.
 
     Args:
@@ -58,6 +62,7 @@ def open_core(folder: DataFolder, *, clock: str, writer: int) -> Core:
         clock: Start of the virtual business clock, "" for real time. A folder whose virtual clock
             has already moved on resumes there.
         writer: The log file this process writes.
+        outbound: Judges outgoing addresses; by default the strictest.
     """
     system = RealSystemClock()
     log = SqliteLog(folder.log, writer=writer)
@@ -76,4 +81,5 @@ def open_core(folder: DataFolder, *, clock: str, writer: int) -> Core:
         lake=DeltaLake(folder.lake),
         documents=SqliteDocuments(SqliteTables(folder.control), business),
         audit_tables=SqliteTables(folder.audit),
+        outbound=outbound or Outbound(),
     )

@@ -34,7 +34,15 @@ class DataFolder:
         self._lock: int | None = None
 
     def create(self) -> None:
-        for folder in (self.root, self.log, self.lake, self.batches, self.exports, self.keys):
+        for folder in (
+            self.root,
+            self.log,
+            self.lake,
+            self.batches,
+            self.exports,
+            self.work,
+            self.keys,
+        ):
             folder.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
         self.keys.chmod(0o700)
@@ -66,6 +74,10 @@ class DataFolder:
     @property
     def exports(self) -> Path:
         return self.root / "exports"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
 
     @property
     def keys(self) -> Path:

@@ -26,6 +26,8 @@ class ServeOptions:
     clock: str = ""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    allow_private: bool = False
+    """Whether destinations may lie at private addresses."""
 
 
 def serve(folder: DataFolder, options: ServeOptions) -> None:
@@ -37,7 +39,12 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
     port: int = listening.getsockname()[1]
     scheme = "https" if options.tls_cert else "http"
     base = f"{scheme}://{options.host}:{port}"
-    side = build_http(folder, clock=options.clock, public_url=options.public_url or base)
+    side = build_http(
+        folder,
+        clock=options.clock,
+        public_url=options.public_url or base,
+        worker_options=_worker_options(options),
+    )
     try:
         side.start()
         write_json(folder.endpoints, {"http": base, "public_url": options.public_url or base})
@@ -58,6 +65,15 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
     finally:
         side.stop()
         folder.release()
+
+
+def _worker_options(options: ServeOptions) -> list[str]:
+    """A server that only this machine can reach may reach this machine."""
+    local = options.host in {"127.0.0.1", "localhost", "::1"}
+    return [
+        *(["--allow-loopback"] if local else []),
+        *(["--allow-private"] if options.allow_private else []),
+    ]
 
 
 def _listen(host: str, port: int) -> socket.socket:

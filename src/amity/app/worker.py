@@ -16,6 +16,7 @@ from amity.app.logs import configure_logs
 from amity.app.loop import Loop
 from amity.app.worker_side import build_worker
 from amity.kernel.clock import RealSystemClock, SystemClock
+from amity.transports.outbound import Outbound
 
 STATUS_INTERVAL_S = 0.25
 
@@ -54,12 +55,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--public-url", required=True)
     parser.add_argument("--clock", default="")
+    parser.add_argument("--allow-loopback", action="store_true")
+    parser.add_argument("--allow-private", action="store_true")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     configure_logs()
     system = RealSystemClock()
-    with build_worker(DataFolder(arguments.data), arguments.clock) as loop:
+    outbound = Outbound(
+        allow_private=arguments.allow_private, allow_loopback=arguments.allow_loopback
+    )
+    with build_worker(
+        DataFolder(arguments.data),
+        clock=arguments.clock,
+        public_url=arguments.public_url,
+        outbound=outbound,
+    ) as loop:
         reporter = Reporter(loop, system)
         reporter.report(force=True)
         alive = True

@@ -9,6 +9,7 @@ poll interval.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -61,8 +62,9 @@ class WorkerLink:
         if process is None or process.stdin is None or process.stdin.closed:
             return
         try:
-            process.stdin.write(b"\n")
-            process.stdin.flush()
+            os.write(process.stdin.fileno(), b"\n")
+        except BlockingIOError:
+            pass  # the pipe is full of wake-ups: one more says nothing new
         except (OSError, ValueError):
             LOG.debug("worker is away; it reads the log when it is back")
 
@@ -99,6 +101,8 @@ class WorkerLink:
             self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
             self._process = process
+            if process.stdin is not None:
+                os.set_blocking(process.stdin.fileno(), False)
             if self._stopping and process.stdin is not None:
                 process.stdin.close()
             for line in process.stdout or ():

@@ -34,11 +34,19 @@ class Outbound:
 
     Args:
         allow_private: Whether this installation may call private and loopback addresses.
+        allow_loopback: Whether it may call this machine: so by default when it listens there only.
         resolve: The addresses of a host.
     """
 
-    def __init__(self, *, allow_private: bool = False, resolve: Resolve = resolve) -> None:
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        allow_loopback: bool = False,
+        resolve: Resolve = resolve,
+    ) -> None:
         self._allow_private = allow_private
+        self._allow_loopback = allow_loopback
         self._resolve = resolve
 
     def check(self, url: str) -> bool:
@@ -52,9 +60,11 @@ class Outbound:
         if not addresses:
             raise BadAddress(f"the host name {host} has no address")
         loopback = all(address.is_loopback for address in addresses)
-        if not self._allow_private and not all(address.is_global for address in addresses):
+        allowed = self._allow_private or (loopback and self._allow_loopback)
+        if not allowed and not all(address.is_global for address in addresses):
             raise AddressRefused(
-                f"{host} is a private address; this installation does not call those",
+                f"{host} is a private address; this installation does not call those: "
+                "start it with --allow-private-addresses where it may",
                 host=host,
             )
         if parts.scheme == "http" and not loopback:

@@ -1,0 +1,215 @@
+"""How do the platform's parts fit together? The same in both processes of a server.
+
+Each part takes ports and, as small Protocols of its own, what it needs of other stages; this is the
+one place that knows which class serves which Protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from amity.access.secrets import SecretBox
+from amity.app.core import Core
+from amity.kernel.errors import NotFound
+from amity.kernel.ids import ProfileId
+from amity.kernel.scope import Scope
+from amity.platform.activation.destinations import DESTINATIONS
+from amity.platform.activation.flow_kind import DestinationKind, StoredActivations
+from amity.platform.catalog.flow_service import FlowService
+from amity.platform.catalog.service import Catalog
+from amity.platform.governance.book import PolicyBook
+from amity.platform.governance.estate import AudienceRule, PlatformEstate
+from amity.platform.governance.service import Governance
+from amity.platform.identity.namespaces import Namespaces
+from amity.platform.identity.settings import IdentitySettings
+from amity.platform.ingestion.inlets import Inlets
+from amity.platform.ingestion.validation import Validators
+from amity.platform.profile.model import EventRef
+from amity.platform.profile.policies import MergePolicies
+from amity.platform.profile.service import Profiles
+from amity.platform.schema.service import SchemaRegistry
+from amity.platform.segmentation.model import DEFINITIONS_TOPIC, DefinitionChanged
+from amity.platform.segmentation.service import Audiences, parsed
+from amity.platform.segmentation.store import Members
+from amity.storage.ports import Entry, Reader
+
+Append = Callable[[Sequence[Entry]], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """The platform's services on one core."""
+
+    tenant: str
+    registry: SchemaRegistry
+    catalog: Catalog
+    validators: Validators
+    inlets: Inlets
+    namespaces: Namespaces
+    settings: IdentitySettings
+    policies: MergePolicies
+    profiles: Profiles
+    members: Members
+    audiences: Audiences
+    book: PolicyBook
+    estate: PlatformEstate
+    governance: Governance
+    activations: StoredActivations
+    destinations: DestinationKind
+    flows: FlowService
+
+
+class ProfileReading:
+    """`segmentation.ProfileStore` over the profile service."""
+
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
+
+    def view(self, reader: Reader, scope: Scope, profile_id: ProfileId) -> dict[str, object]:
+        return self._profiles.view(reader, scope, profile_id)
+
+    def events(self, reader: Reader, scope: Scope, profile_id: ProfileId) -> Iterable[EventRef]:
+        for event in self._profiles.events(reader, scope, profile_id):
+            yield EventRef(
+                id=event.id,
+                timestamp_ms=event.timestamp_ms,
+                dataset=event.dataset,
+                body=event.body,
+            )
+
+
+class AudienceRules:
+    """`governance.Rules` over the audiences."""
+
+    def __init__(self, audiences: Audiences) -> None:
+        self._audiences = audiences
+
+    def rule(self, scope: Scope, id: str) -> AudienceRule | None:
+        try:
+            body = self._audiences.get(scope, id)
+        except NotFound:
+            return None
+        return audience_rule(body)
+
+
+class AudienceUses:
+    """`segmentation.AudienceUse`: an audience that a flow exports is in use."""
+
+    def __init__(self, activations: StoredActivations) -> None:
+        self._activations = activations
+
+    def audience_used(self, scope: Scope, audience: str) -> str | None:
+        for activation in self._activations.active(scope):
+            if activation.audience == audience:
+                return f"the destination {activation.destination} (flow {activation.flow})"
+        return None
+
+
+class DefinitionGuard:
+    """`segmentation.AudienceGuard`: no rule under which a running activation breaks a policy."""
+
+    def __init__(self, estate: PlatformEstate, governance: Governance) -> None:
+        self._estate = estate
+        self._governance = governance
+
+    def check_definition(
+        self,
+        scope: Scope,
+        body: Mapping[str, Any],
+        fields: Sequence[tuple[str, ...]],  # noqa: ARG002 - governance reads the rule itself
+    ) -> None:
+        facts = self._estate.facts(scope, str(body.get("id", "")), audience_rule(body))
+        self._governance.check_audience(scope, facts)
+
+
+def audience_rule(body: Mapping[str, Any]) -> AudienceRule:
+    """What governance reads of an audience definition."""
+    return AudienceRule(
+        name=str(body["name"]),
+        rule=parsed(body["expression"]),
+        merge_policy=str(body.get("mergePolicyId") or ""),
+        labels=tuple(body.get("labels") or ()),
+    )
+
+
+def definition_entry(changed: DefinitionChanged) -> Entry:
+    """The log entry that tells segmentation of a change of definitions."""
+    body = msgspec.msgpack.encode(changed)
+    return Entry(DEFINITIONS_TOPIC, f"{changed.scope}/{changed.audience}".encode(), body)
+
+
+def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Platform:
+    """Put the platform together.
+
+    Args:
+        core: The open ports.
+        tenant: The organisation's tenant name, without underscore.
+        public_url: Base of inlet and answer URLs.
+        append: Puts entries on this process's log, durable on return.
+    """
+    documents, ids, clock = core.documents, core.ids, core.clock
+    registry = SchemaRegistry(documents=documents, ids=ids, clock=clock, tenant=tenant)
+    catalog = Catalog(documents=documents, ids=ids, clock=clock, registry=registry)
+    registry.add_dependents(catalog)
+    namespaces = Namespaces(documents=documents)
+    settings = IdentitySettings(documents=documents, namespaces=namespaces)
+    policies = MergePolicies(documents=documents, ids=ids)
+    members = Members(core.state)
+    profiles = Profiles(state=core.state, policies=policies, memberships=members)
+
+    def announce(changed: DefinitionChanged) -> None:
+        append([definition_entry(changed)])
+
+    audiences = Audiences(
+        documents=documents,
+        ids=ids,
+        clock=clock,
+        announce=announce,
+        schemas=registry,
+    )
+    book = PolicyBook(documents=documents, ids=ids, clock=clock)
+    estate = PlatformEstate(
+        catalog=catalog, merge_policies=policies, rules=AudienceRules(audiences)
+    )
+    activations = StoredActivations(documents=documents, specs=DESTINATIONS)
+    governance = Governance(book=book, estate=estate, activations=activations)
+    audiences.add_use(AudienceUses(activations))
+    audiences.add_guard(DefinitionGuard(estate, governance))
+    destinations = DestinationKind(
+        specs=DESTINATIONS,
+        activations=activations,
+        governance=governance,
+        clock=clock,
+        append=append,
+    )
+    inlets = Inlets(documents=documents, catalog=catalog, ids=ids, public_url=public_url)
+    flows = FlowService(
+        documents=documents,
+        ids=ids,
+        clock=clock,
+        kinds=[inlets, destinations],
+        secrets=SecretBox(core.folder.keys / "secrets.key"),
+    )
+    return Platform(
+        tenant=tenant,
+        registry=registry,
+        catalog=catalog,
+        validators=Validators(registry=registry, catalog=catalog, clock=clock),
+        inlets=inlets,
+        namespaces=namespaces,
+        settings=settings,
+        policies=policies,
+        profiles=profiles,
+        members=members,
+        audiences=audiences,
+        book=book,
+        estate=estate,
+        governance=governance,
+        activations=activations,
+        destinations=destinations,
+        flows=flows,
+    )

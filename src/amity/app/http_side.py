@@ -1,0 +1,298 @@
+"""What does the HTTP process consist of, and how is it joined?
+
+Doors, control plane, clock, health; a link to the worker. Everything that changes data goes to the
+log; only the worker writes the state.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, FastAPI
+
+from amity.access.clients import Clients
+from amity.access.gate import BearerGate
+from amity.access.routes import audit_router, ims_router, sandbox_router
+from amity.access.sandboxes import Sandboxes
+from amity.access.tokens import InvalidToken, Tokens
+from amity.access.write_keys import WriteKeys
+from amity.app import clock_routes, health, problems
+from amity.app.access_store import DocumentsAccessStore, TableAuditLog
+from amity.app.assembly import Platform, assemble
+from amity.app.audit_middleware import AuditMiddleware
+from amity.app.core import HTTP_WRITER, Core, open_core
+from amity.app.doctor import Doctor
+from amity.app.doctor import router as doctor_router
+from amity.app.folder import DataFolder, write_private
+from amity.app.front import Application, Front
+from amity.app.worker_link import WorkerLink
+from amity.flow.appender import GroupAppender
+from amity.flow.failures import Failures
+from amity.kernel.limits import DISK_FREE_BYTES_MIN, LAG_RECORDS_MAX
+from amity.kernel.scope import Scope
+from amity.platform.activation.adhoc import AdhocRuns
+from amity.platform.activation.routes import router as activation_router
+from amity.platform.catalog.flow_routes import router as flow_router
+from amity.platform.catalog.routes import router as catalog_router
+from amity.platform.governance.routes import router as governance_router
+from amity.platform.identity.routes import router as identity_router
+from amity.platform.identity.service import Graphs
+from amity.platform.ingestion.batch_files import BatchFiles
+from amity.platform.ingestion.batches import BatchImport
+from amity.platform.ingestion.door import Door, Pressure
+from amity.platform.ingestion.export_routes import Exports
+from amity.platform.ingestion.export_routes import router as export_router
+from amity.platform.ingestion.failed_routes import router as failed_router
+from amity.platform.ingestion.reception import Reception
+from amity.platform.ingestion.replays import Replays
+from amity.platform.ingestion.routes import router as import_router
+from amity.platform.profile.lookup import Lookup
+from amity.platform.profile.routes import router as profile_router
+from amity.platform.schema.routes import router as schema_router
+from amity.platform.segmentation.routes import router as segmentation_router
+from amity.storage.ports import Entry
+
+TICK_S_MAX = 600.0
+"""How long an advance of the clock may take before the caller is told to ask again. Ours."""
+
+PRESSURE_LOOK_S = 0.5
+
+
+class WakingAppender:
+    """Appends to the log and tells the worker."""
+
+    def __init__(self, core: Core, link: WorkerLink) -> None:
+        self._log = core.log
+        self._group = GroupAppender(core.log)
+        self._link = link
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """For coroutines: commits shared with whoever else waits."""
+        await self._group.append(entries)
+        self._link.wake()
+
+    def append_now(self, entries: Sequence[Entry]) -> None:
+        """For plain functions: durable on return."""
+        self._log.append(entries)
+        self._link.wake()
+
+    @property
+    def pending(self) -> int:
+        """Entries not yet durable."""
+        return self._group.pending
+
+    def close(self) -> None:
+        """Append what waits, then end."""
+        self._group.close()
+
+
+class Watermarks:
+    """Says when the doors must not take more: the worker too far behind, the disk too full."""
+
+    def __init__(self, core: Core, link: WorkerLink) -> None:
+        self._core = core
+        self._link = link
+        self._next_s = 0.0
+        self._pressure: Pressure | None = None
+
+    def __call__(self) -> Pressure | None:
+        now_s = self._core.system.monotonic_s()
+        if now_s >= self._next_s:
+            self._next_s = now_s + PRESSURE_LOOK_S
+            self._pressure = self._look()
+        return self._pressure
+
+    def _look(self) -> Pressure | None:
+        if shutil.disk_usage(self._core.folder.root).free < DISK_FREE_BYTES_MIN:
+            return Pressure(
+                503, 30, "the disk is nearly full: nothing more is taken until it is not"
+            )
+        if self._link.status.get("lag", 0) > LAG_RECORDS_MAX:
+            return Pressure(429, 2, "records come faster than they are processed: slow down")
+        return None
+
+
+class Doors(NamedTuple):
+    """What takes records in, and in whose name."""
+
+    reception: Reception
+    keys: WriteKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSide:
+    """The HTTP process's parts; `start` before serving, `stop` after."""
+
+    application: Application
+    core: Core
+    link: WorkerLink
+    appender: WakingAppender
+
+    def start(self) -> None:
+        self.link.start()
+
+    def stop(self) -> None:
+        self.appender.close()
+        self.link.stop()
+        self.core.close()
+
+
+def build_http(
+    folder: DataFolder, *, clock: str, public_url: str, worker_options: Sequence[str] = ()
+) -> HttpSide:
+    """Open the folder and join everything that answers HTTP."""
+    core = open_core(folder, clock=clock, writer=HTTP_WRITER)
+    arguments = ["--data", str(folder.root), "--public-url", public_url, "--clock", clock]
+    link = WorkerLink([*arguments, *worker_options], core.system)
+    appender = WakingAppender(core, link)
+    organisation = folder.organisation()
+    platform = assemble(
+        core, tenant=organisation["tenant"], public_url=public_url, append=appender.append_now
+    )
+    store = DocumentsAccessStore(core.documents)
+    tokens = Tokens(key_file=folder.keys / "tokens.key", clock=core.system)
+    keys = WriteKeys(store=store, ids=core.ids)
+    clients = Clients(store=store, ids=core.ids, clock=core.system)
+    sandboxes = Sandboxes(store=store, ids=core.ids, clock=core.system)
+    audit = TableAuditLog(core.audit_tables)
+    reception = Reception(
+        validators=platform.validators, clock=core.clock, ids=core.ids, tenant=platform.tenant
+    )
+
+    def bearer(token: str, scope: Scope) -> bool:
+        try:
+            return bool(tokens.check(token)["org"] == scope.org)
+        except InvalidToken:
+            return False
+
+    door = Door(
+        inlets=platform.inlets,
+        write_keys=keys,
+        reception=reception,
+        appender=appender,
+        bearer=bearer,
+        pressure=Watermarks(core, link),
+    )
+    control = FastAPI(title="Amity", docs_url=None, redoc_url=None)
+    problems.install(control)
+    control.state.gate = BearerGate(
+        tokens=tokens,
+        clients=clients,
+        sandboxes=sandboxes.exists,
+        local=(organisation["org_id"], _local_token(folder)),
+    )
+    for each in (
+        ims_router(clients, tokens),
+        audit_router(audit),
+        sandbox_router(sandboxes.listed, sandboxes.create),
+        *platform_routers(core, platform, appender, public_url),
+        failed_router_of(Failures(core.state), platform, appender, doors=Doors(reception, keys)),
+        clock_routes.router(
+            clock_routes.ClockAdvance(
+                core.clock,
+                core.log,
+                wake=link.wake,
+                wait=lambda offset: link.wait_for("tick_done", offset, TICK_S_MAX),
+            )
+        ),
+        doctor_router(Doctor(core, platform, link)),
+        _health(link, appender),
+    ):
+        control.include_router(each)
+    audited = AuditMiddleware(
+        control, audit=audit, ids=core.ids, system=core.system, org=organisation["org_id"]
+    )
+    return HttpSide(application=Front(door, audited), core=core, link=link, appender=appender)
+
+
+def platform_routers(
+    core: Core,
+    platform: Platform,
+    appender: WakingAppender,
+    public_url: str,
+) -> list[APIRouter]:
+    """The routers of all stages."""
+    files = BatchFiles(core.folder.batches)
+    batches = BatchImport(
+        catalog=platform.catalog,
+        files=files,
+        append=appender.append,
+        clock=core.clock,
+        ids=core.ids,
+    )
+    adhoc = AdhocRuns(
+        activations=platform.activations,
+        runs=platform.flows,
+        governance=platform.governance,
+        ids=core.ids,
+        clock=core.clock,
+        append=appender.append_now,
+    )
+    lookup = Lookup(
+        state=core.state,
+        profiles=platform.profiles,
+        policies=platform.policies,
+        codes=platform.namespaces,
+    )
+    return [
+        schema_router(platform.registry),
+        catalog_router(platform.catalog),
+        flow_router(platform.flows),
+        import_router(batches),
+        export_router(
+            Exports(catalog=platform.catalog, files=files, lake=core.lake, public_url=public_url)
+        ),
+        identity_router(
+            namespaces=platform.namespaces,
+            settings=platform.settings,
+            graphs=Graphs(state=core.state, namespaces=platform.namespaces),
+        ),
+        profile_router(
+            lookup=lookup, policies=platform.policies, append=appender.append, clock=core.clock
+        ),
+        segmentation_router(platform.audiences),
+        governance_router(
+            book=platform.book,
+            governance=platform.governance,
+            estate=platform.estate,
+            clock=core.clock,
+            public_url=public_url,
+        ),
+        activation_router(adhoc, public_url),
+    ]
+
+
+def failed_router_of(
+    failures: Failures, platform: Platform, appender: WakingAppender, *, doors: Doors
+) -> APIRouter:
+    """The router of failed records and their replay."""
+    replays = Replays(
+        failures=failures,
+        reception=doors.reception,
+        inlets=platform.inlets,
+        write_keys=doors.keys,
+        append=appender.append,
+    )
+    return failed_router(failures, replays)
+
+
+def _health(link: WorkerLink, appender: WakingAppender) -> APIRouter:
+    metrics = health.Metrics()
+
+    def refresh() -> None:
+        metrics.lag.set(link.status.get("lag", 0))
+        metrics.worker_restarts.set(max(link.restarts, 0))
+        metrics.pending.set(appender.pending)
+
+    roles: dict[str, Any] = {"http": lambda: True, "worker": lambda: link.ready}
+    return health.router(roles, metrics, refresh)
+
+
+def _local_token(folder: DataFolder) -> str:
+    token = secrets.token_hex(32)
+    write_private(folder.local_token, token)
+    return token

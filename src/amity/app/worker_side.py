@@ -1,0 +1,133 @@
+"""What runs in the worker process, and on which topics?
+
+One runner hosts identity, profile and segmentation fused into one transaction; activation and the
+failed records have runners of their own; three sinks carry records out: batches into the log,
+frames into the lake, export orders into files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from amity.app.assembly import Platform, ProfileReading, assemble
+from amity.app.core import WORKER_WRITER, Core, open_core
+from amity.app.folder import DataFolder
+from amity.app.loop import Loop
+from amity.flow.failures import FailuresStage
+from amity.flow.runner import Runner
+from amity.flow.sink import Sink, SinkRunner
+from amity.kernel.scope import Scope
+from amity.platform.activation.destination import Means
+from amity.platform.activation.destinations import DESTINATIONS
+from amity.platform.activation.exporter import Exporter
+from amity.platform.activation.people import ProfilePeople
+from amity.platform.activation.stage import ActivationStage
+from amity.platform.identity.stage import IdentityStage
+from amity.platform.ingestion.batch_files import BatchFiles
+from amity.platform.ingestion.batch_loader import BatchLoader
+from amity.platform.ingestion.batches import BatchEnds
+from amity.platform.ingestion.identities import identities_of
+from amity.platform.ingestion.lake_sink import LakeSink
+from amity.platform.profile.stage import ProfileStage
+from amity.platform.schema.arrow import arrow_schema
+from amity.platform.segmentation.model import MEMBERSHIPS_TOPIC
+from amity.platform.segmentation.stage import SegmentationStage
+from amity.storage.ports import LakeTable
+from amity.transports.outbound import Outbound
+
+
+@contextmanager
+def build_worker(
+    folder: DataFolder, *, clock: str, public_url: str, outbound: Outbound
+) -> Iterator[Loop]:
+    """The loop over all stages and sinks of a data folder; waits for a former worker to end."""
+    with _only_worker(folder):
+        core = open_core(folder, clock=clock, writer=WORKER_WRITER, outbound=outbound)
+        platform = assemble(
+            core,
+            tenant=folder.organisation()["tenant"],
+            public_url=public_url,
+            append=core.log.append,
+        )
+        try:
+            yield build_loop(core, platform)
+        finally:
+            core.close()
+
+
+def stages(platform: Platform) -> list[Any]:
+    """Identity, profile and segmentation, in the order of the flow."""
+    return [
+        IdentityStage(
+            schemas=platform.registry, datasets=platform.catalog, settings=platform.settings
+        ),
+        ProfileStage(policies=platform.policies),
+        SegmentationStage(rules=platform.audiences, profiles=ProfileReading(platform.profiles)),
+    ]
+
+
+def build_loop(core: Core, platform: Platform) -> Loop:
+    """All hosts, ready to turn."""
+    log, state = core.log, core.state
+    timed = [
+        Runner(
+            stages(platform),
+            log=log,
+            state=state,
+            name="platform",
+            publish=frozenset({MEMBERSHIPS_TOPIC}),
+        ),
+        Runner([ActivationStage()], log=log, state=state, name="activation"),
+        Runner([FailuresStage()], log=log, state=state, name="failures"),
+    ]
+    sinks: list[Sink] = [
+        _batch_loader(core, platform),
+        LakeSink(
+            lake=core.lake,
+            state=core.state,
+            resolve=platform.registry.resolved,
+            identities=identities_of,
+            batches=BatchEnds(catalog=platform.catalog, clock=core.clock),
+        ),
+        Exporter(
+            state=core.state,
+            flows=platform.flows,
+            people=ProfilePeople(
+                state=core.state, profiles=platform.profiles, policies=platform.policies
+            ),
+            governance=platform.governance,
+            specs=DESTINATIONS,
+            means=Means(exports=core.folder.exports, work=core.folder.work, outbound=core.outbound),
+            clock=core.clock,
+        ),
+    ]
+    hosts = [SinkRunner(sink, log=log, state=state, system=core.system) for sink in sinks]
+    return Loop(timed=timed, sinks=hosts, clock=core.clock, log=core.log, state=core.state)
+
+
+def _batch_loader(core: Core, platform: Platform) -> BatchLoader:
+    def take_out(scope: Scope, dataset: str, batch: str) -> int:
+        return core.lake.delete(LakeTable(scope, dataset), "_amity_batch", [batch])
+
+    return BatchLoader(
+        catalog=platform.catalog,
+        files=BatchFiles(core.folder.batches),
+        validators=platform.validators,
+        append=core.log.append,
+        take_out=take_out,
+        columns=arrow_schema,
+    )
+
+
+@contextmanager
+def _only_worker(folder: DataFolder) -> Iterator[None]:
+    lock = os.open(folder.root / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
