@@ -11,13 +11,14 @@ from amity.flow.step import Outcome, Timer
 from amity.kernel.errors import Corrupt
 from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
-from amity.platform.profile.model import CHANGES_TOPIC, EventRef, ProfileChanged
+from amity.platform.profile.model import CHANGES_TOPIC, ProfileChanged
 from amity.platform.segmentation import store
 from amity.platform.segmentation.model import DEFINITIONS_TOPIC, DefinitionChanged
 from amity.platform.segmentation.ruleset import RuleSet
 from amity.platform.segmentation.step import (
     BACKFILL_KEY,
     BACKFILL_PROFILES,
+    KeptEvent,
     Key,
     Message,
     SegmentationState,
@@ -36,10 +37,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 class ProfileStore(Protocol):
     """What the profile stage offers to those who derive from it, within a transaction."""
 
-    def view(self, reader: Reader, scope: Scope, profile_id: ProfileId) -> Mapping[str, Any]:
+    def view(self, reader: Reader, scope: Scope, profile: ProfileId, /) -> Mapping[str, Any]:
         """The merged attributes under the default merge policy; empty when there are none."""
 
-    def events(self, reader: Reader, scope: Scope, profile_id: ProfileId) -> Iterable[EventRef]:
+    def events(self, reader: Reader, scope: Scope, profile: ProfileId, /) -> Iterable[KeptEvent]:
         """All events of the profile."""
 
 

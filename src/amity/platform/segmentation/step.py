@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,7 +21,7 @@ from amity.expression.values import Instant
 from amity.flow.step import Cancel, Outcome, Output, Timer
 from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
-from amity.platform.profile.model import EventRef, ProfileChanged
+from amity.platform.profile.model import ProfileChanged
 from amity.platform.segmentation.model import (
     MEMBERSHIPS_TOPIC,
     DefinitionChanged,
@@ -78,11 +78,22 @@ class Backfill(msgspec.Struct, array_like=True, frozen=True):
     version: int = 0
 
 
+class KeptEvent(Protocol):
+    """An event as the profile store gives it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def timestamp_ms(self) -> int: ...
+    @property
+    def body(self) -> dict[str, Any]: ...
+
+
 class Source(NamedTuple):
     """What the profile store holds of a profile."""
 
     view: Mapping[str, Any]
-    events: Sequence[EventRef]
+    events: Sequence[KeptEvent]
 
 
 @dataclass(slots=True)
@@ -197,7 +208,7 @@ class _Work:
         self,
         known: ProfileState,
         rules: RuleSet,
-        events: Iterable[EventRef],
+        events: Iterable[KeptEvent],
         attributes: Mapping[str, Any] | None,
     ) -> set[int]:
         """Put events into slots and attributes in place; answers which audiences are touched."""
@@ -212,7 +223,7 @@ class _Work:
             known.attributes = wanted
         return touched
 
-    def _keep(self, known: ProfileState, rules: RuleSet, slot: SlotSpec, ref: EventRef) -> bool:
+    def _keep(self, known: ProfileState, rules: RuleSet, slot: SlotSpec, ref: KeptEvent) -> bool:
         if slot.keep_ms is not None and ref.timestamp_ms + slot.keep_ms <= self.now_ms:
             return False
         stamp = {"_id": ref.id, "timestamp": Instant(ref.timestamp_ms)}
