@@ -6,7 +6,7 @@ one place that knows which class serves which Protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import msgspec
 from amity.access.secrets import SecretBox
 from amity.app.core import Core
 from amity.kernel.errors import NotFound
-from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
 from amity.platform.activation.destinations import DESTINATIONS
 from amity.platform.activation.flow_kind import DestinationKind, StoredActivations
@@ -28,14 +27,13 @@ from amity.platform.identity.namespaces import Namespaces
 from amity.platform.identity.settings import IdentitySettings
 from amity.platform.ingestion.inlets import Inlets
 from amity.platform.ingestion.validation import Validators
-from amity.platform.profile.model import EventRef
 from amity.platform.profile.policies import MergePolicies
 from amity.platform.profile.service import Profiles
 from amity.platform.schema.service import SchemaRegistry
 from amity.platform.segmentation.model import DEFINITIONS_TOPIC, DefinitionChanged
 from amity.platform.segmentation.service import Audiences, parsed
 from amity.platform.segmentation.store import Members
-from amity.storage.ports import Entry, Reader
+from amity.storage.ports import Entry
 
 Append = Callable[[Sequence[Entry]], object]
 
@@ -61,25 +59,6 @@ class Platform:
     activations: StoredActivations
     destinations: DestinationKind
     flows: FlowService
-
-
-class ProfileReading:
-    """`segmentation.ProfileStore` over the profile service."""
-
-    def __init__(self, profiles: Profiles) -> None:
-        self._profiles = profiles
-
-    def view(self, reader: Reader, scope: Scope, profile_id: ProfileId) -> dict[str, object]:
-        return self._profiles.view(reader, scope, profile_id)
-
-    def events(self, reader: Reader, scope: Scope, profile_id: ProfileId) -> Iterable[EventRef]:
-        for event in self._profiles.events(reader, scope, profile_id):
-            yield EventRef(
-                id=event.id,
-                timestamp_ms=event.timestamp_ms,
-                dataset=event.dataset,
-                body=event.body,
-            )
 
 
 class AudienceRules:

@@ -82,7 +82,7 @@ def failed_list(
     batch: Annotated[str, typer.Option(help="Only of this batch.")] = "",
     dataset: Annotated[str, typer.Option(help="Only of this dataset.")] = "",
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - a flag
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List refused records with reason and place."""
     if context.invoked_subcommand is not None:
@@ -147,7 +147,7 @@ def demo(
     households: Annotated[
         int | None, typer.Option(help="Take the first so many; else all.")
     ] = None,
-    keep: Annotated[bool, typer.Option(help="Leave the server running.")] = False,  # noqa: FBT002 - a flag
+    keep: Annotated[bool, typer.Option(help="Leave the server running.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the run; emptied first.")] = DEMO_DATA,
 ) -> None:
     """Turn a real shop's customers into audiences and check every hop; fails if one is wrong."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import sqlglot.expressions as sge
 from fastapi import APIRouter
 
 from amity.access.guard import needs
@@ -15,6 +16,7 @@ from amity.flow.failures import Failures
 from amity.kernel.clock import VirtualBusinessClock, to_iso
 from amity.kernel.scope import Scope
 from amity.platform.governance.evaluation import explain
+from amity.storage.ports import LakeTable
 
 
 class Doctor:
@@ -38,6 +40,7 @@ class Doctor:
                 "restarts": max(self._link.restarts, 0),
                 **self._link.status,
             },
+            "lake": self._lake_rows(scope),
             "profiles": self._platform.profiles.counts(scope),
             "audiences": {
                 id: {"realized": totals.realized, "exited": totals.exited}
@@ -47,6 +50,19 @@ class Doctor:
             "paused_activations": [
                 explain(violation) for violation in self._platform.governance.paused(scope)
             ],
+        }
+
+    def _lake_rows(self, scope: Scope) -> dict[str, int]:
+        """Dataset → how many rows the lake holds of it."""
+        counted = sge.select(sge.Count(this=sge.Star()).as_("rows")).from_("kept")
+        lake = self._core.lake
+        tables = {
+            one.id: LakeTable(scope, one.id) for one in self._platform.catalog.datasets(scope)
+        }
+        return {
+            id: lake.query(counted, {"kept": table})["rows"][0].as_py()
+            for id, table in tables.items()
+            if lake.schema(table) is not None
         }
 
 

@@ -29,6 +29,7 @@ from amity.app.doctor import Doctor
 from amity.app.doctor import router as doctor_router
 from amity.app.folder import DataFolder, write_private
 from amity.app.front import Application, Front
+from amity.app.segmentation_jobs import segmentation_routes
 from amity.app.worker_link import WorkerLink
 from amity.flow.appender import GroupAppender
 from amity.flow.failures import Failures
@@ -53,7 +54,6 @@ from amity.platform.ingestion.routes import router as import_router
 from amity.platform.profile.lookup import Lookup
 from amity.platform.profile.routes import router as profile_router
 from amity.platform.schema.routes import router as schema_router
-from amity.platform.segmentation.routes import router as segmentation_router
 from amity.storage.ports import Entry
 
 TICK_S_MAX = 600.0
@@ -254,7 +254,7 @@ def platform_routers(
         profile_router(
             lookup=lookup, policies=platform.policies, append=appender.append, clock=core.clock
         ),
-        segmentation_router(platform.audiences),
+        segmentation_routes(core, platform, appender.append_now),
         governance_router(
             book=platform.book,
             governance=platform.governance,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amity.app.assembly import Platform, ProfileReading, assemble
+from amity.app.assembly import Platform, assemble
 from amity.app.core import WORKER_WRITER, Core, open_core
 from amity.app.folder import DataFolder
 from amity.app.loop import Loop
@@ -66,7 +66,7 @@ def stages(platform: Platform) -> list[Any]:
             schemas=platform.registry, datasets=platform.catalog, settings=platform.settings
         ),
         ProfileStage(policies=platform.policies),
-        SegmentationStage(rules=platform.audiences, profiles=ProfileReading(platform.profiles)),
+        SegmentationStage(rules=platform.audiences, profiles=platform.profiles),
     ]
 
 

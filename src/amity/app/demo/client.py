@@ -266,12 +266,9 @@ class Platform:
         found: list[dict[str, Any]] = answer["children"]
         return found
 
-    def counts(self) -> dict[str, Any]:
-        """What the stores hold, counted there: `GET /admin/doctor`, member `counts`.
-
-        ``{"lake": {dataset: rows}, "people": n, "events": n, "entities": n, "failed": n}``.
-        """
-        found: dict[str, Any] = self.get("/admin/doctor")["counts"]
+    def doctor(self) -> dict[str, Any]:
+        """What the stores hold, counted there: `GET /admin/doctor`."""
+        found: dict[str, Any] = self.get("/admin/doctor")
         return found
 
     def _token(self, credentials: Mapping[str, str]) -> str:

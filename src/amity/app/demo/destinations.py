@@ -7,6 +7,8 @@ which may not have the one that tests income. Files are read back with DuckDB, n
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import duckdb
 
 from amity.app.demo.client import Platform, Refused
 from amity.app.demo.definitions import AUDIENCES, CAMPAIGN_SPEC, SOURCE_SPEC
+from amity.kernel.errors import Corrupt
 
 EMAIL_TARGETING = "/dulepolicy/marketingActions/core/emailTargeting"
 EXPORT_TO_THIRD_PARTY = "/dulepolicy/marketingActions/core/exportToThirdParty"
@@ -35,10 +38,18 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AudienceFile:
+    """A file that lies there, and how it is to be read."""
+
+    path: Path
+    delimiter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
     """What the files of one audience say when they are read one after the other."""
 
-    files: list[Path]
+    files: list[AudienceFile]
     rows: int
     members: set[str]
 
@@ -92,34 +103,52 @@ def refusal(
 
 
 def arrived(folder: Path, destination: Destination, audience: str) -> Arrived:
-    """Read all files of an audience in order; the last word on each person counts."""
-    files = sorted(
-        path
-        for path in (folder / destination.path).rglob(f"*{audience}*")
-        if path.suffix in {".csv", ".txt"}
-    )
+    """Read the file sets of an audience in order; the last word on each person counts.
+
+    A file counts only if its manifest names it, and only if it is the file the manifest promises.
+    """
+    manifests = [json.loads(path.read_bytes()) for path in _manifests(folder, destination)]
+    files: list[AudienceFile] = []
     members: set[str] = set()
     rows = 0
-    for path in files:
-        for loyalty, status in _rows(path):
-            rows += 1
-            (members.add if status == "active" else members.discard)(loyalty)
+    for manifest in sorted(manifests, key=lambda found: str(found["scheduledTime"])):
+        if manifest["audienceId"] != audience:
+            continue
+        for result in manifest["exportResults"]:
+            file = _promised(folder, result, manifest["format"]["delimiter"])
+            files.append(file)
+            for loyalty, status in _rows(file):
+                rows += 1
+                (members.add if status == "active" else members.discard)(loyalty)
     return Arrived(files=files, rows=rows, members=members)
 
 
-def line_of(files: Iterable[Path], loyalty: str) -> tuple[Path, str] | None:
-    """The first file and line in which a person stands."""
-    for path in files:
-        for line, (found, _) in zip(path.read_text().splitlines()[1:], _rows(path), strict=True):
+def line_of(files: Iterable[AudienceFile], loyalty: str) -> tuple[str, str] | None:
+    """The first file in which a person stands, and the line."""
+    for file in files:
+        lines = file.path.read_text().splitlines()[1:]
+        for line, (found, _) in zip(lines, _rows(file), strict=True):
             if found == loyalty:
-                return path, line
+                return file.path.name, line
     return None
 
 
-def _rows(path: Path) -> list[tuple[str, str]]:
+def _manifests(folder: Path, destination: Destination) -> list[Path]:
+    return list((folder / destination.path).rglob("manifest-*.json"))
+
+
+def _promised(folder: Path, result: Mapping[str, Any], delimiter: str) -> AudienceFile:
+    path = folder / str(result["sinkPath"]).strip("/") / result["name"]
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != result["sha256"] or len(content) != result["size"]:
+        raise Corrupt(f"{path} is not the file its manifest promises")
+    return AudienceFile(path=path, delimiter=delimiter)
+
+
+def _rows(file: AudienceFile) -> list[tuple[str, str]]:
     read = duckdb.connect().execute(
         "SELECT * FROM read_csv(?, header = true, all_varchar = true, delim = ?)",
-        [str(path), "\t" if path.suffix == ".txt" else ","],
+        [str(file.path), file.delimiter],
     )
     names = [column[0] for column in read.description or ()]
     who = next(at for at, name in enumerate(names) if name.endswith("loyaltyId"))

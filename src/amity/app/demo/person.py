@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from amity.app.demo.checks import Checks
 from amity.app.demo.client import Platform
@@ -58,7 +57,7 @@ def choose(visits: list[Visit], checks: Checks, now_ms: int) -> Person | None:
     return max(stories, key=_anonymous_past, default=None)
 
 
-def tell(person: Person, platform: Platform, audience: str, line: tuple[Path, str] | None) -> Told:
+def tell(person: Person, platform: Platform, audience: str, line: tuple[str, str] | None) -> Told:
     """The person's way, each step read back from the platform."""
     told = Told()
     click = person.first_click
@@ -88,7 +87,7 @@ def tell(person: Person, platform: Platform, audience: str, line: tuple[Path, st
         f"enters 'Viewed, then bought' ({membership.get('status')})",
         found=membership.get("status") == "realized",
     )
-    where = f"stands in {line[0].name}: {' | '.join(line[1].split(chr(9)))}" if line else "file"
+    where = f"stands in {line[0]}: {' | '.join(line[1].split(chr(9)))}" if line else "file"
     told.add("", where, found=line is not None)
     return told
 

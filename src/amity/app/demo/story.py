@@ -99,8 +99,8 @@ class Demo:
         history = self._history(made)
         streamed = self._stream(made)
         self._taken_in(history, streamed)
-        people = self._people()
         self._kept(made, history, streamed)
+        people = self._people()
         self._audiences(audiences, people)
         for destination, mapped in flows:
             self._files(destination, mapped)
@@ -187,7 +187,7 @@ class Demo:
     def _kept(
         self, made: Datasets, history: Mapping[str, Taken], streamed: Mapping[str, Taken]
     ) -> None:
-        counts, add = self.platform.counts(), self.ledger.add
+        found, add = self.platform.doctor(), self.ledger.add
         accepted = {
             made.customers: history["customers"].accepted,
             made.products: history["products"].accepted,
@@ -196,10 +196,12 @@ class Demo:
         }
         names = ("customers", "products", "purchases", "visits")
         for name, (dataset, came_in) in zip(names, accepted.items(), strict=True):
-            add("lake", name, came_in, counts["lake"].get(dataset, 0))
+            add("lake", name, came_in, found["lake"].get(dataset, 0))
         events = accepted[made.purchases] + accepted[made.visits]
-        add("profile", "events", events, counts["events"])
-        add("profile", "product entities", accepted[made.products], counts["entities"])
+        add("profile", "events", events, found["profiles"]["events"])
+        people = len(self.raw.households) + self.checks.never_known(NOW_MS)
+        note = "households, and devices nobody signed in on"
+        add("profile", "people", people, found["profiles"]["profiles"], note=note)
 
     def _people(self) -> dict[str, dict[str, Any]]:
         """Look every person up; each device must belong to whoever signed in on it last."""
