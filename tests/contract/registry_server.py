@@ -14,15 +14,20 @@ from fastapi import FastAPI
 
 from amity.access.clients import Clients
 from amity.access.gate import BearerGate
-from amity.access.routes import ims_router
+from amity.access.routes import ims_router, sandbox_router
+from amity.access.sandboxes import Sandboxes
+from amity.access.secrets import SecretBox
 from amity.access.tokens import Tokens
 from amity.app import problems
 from amity.app.access_store import DocumentsAccessStore
 from amity.app.front import Front
 from amity.kernel.clock import RealBusinessClock, RealSystemClock
 from amity.kernel.ids import RandomIds
+from amity.platform.catalog.flow_routes import router as flow_router
+from amity.platform.catalog.flow_service import FlowService
 from amity.platform.catalog.routes import router as catalog_router
 from amity.platform.catalog.service import Catalog
+from amity.platform.ingestion.inlets import Inlets
 from amity.platform.schema.routes import router as schema_router
 from amity.platform.schema.service import SchemaRegistry
 from amity.storage.sqlite.documents import SqliteDocuments
@@ -41,6 +46,7 @@ class Served(NamedTuple):
     secret: str
     catalog: Catalog
     registry: SchemaRegistry
+    flows: FlowService
 
     def configure_aepp(self) -> None:
         """Point the unchanged client here: host and credentials only."""
@@ -66,14 +72,24 @@ def serve(folder: Path) -> Iterator[Served]:
     registry = SchemaRegistry(documents=documents, ids=ids, clock=clock, tenant=TENANT)
     catalog = Catalog(documents=documents, ids=ids, clock=clock, registry=registry)
     registry.add_dependents(catalog)
-    clients = Clients(store=DocumentsAccessStore(documents), ids=ids, clock=system)
+    store = DocumentsAccessStore(documents)
+    sandboxes = Sandboxes(store=store, ids=ids, clock=system)
+    inlets = Inlets(documents=documents, catalog=catalog, ids=ids, public_url="http://door.test")
+    flows = FlowService(
+        documents=documents,
+        ids=ids,
+        clock=clock,
+        kinds=[inlets],
+        secrets=SecretBox(folder / "secrets.key"),
+    )
+    clients = Clients(store=store, ids=ids, clock=system)
     tokens = Tokens(key_file=folder / "token.key", clock=system)
     client_id, secret = clients.create(ORG, "aepp")
     app = FastAPI()
     app.state.gate = BearerGate(
         tokens=tokens,
         clients=clients,
-        sandboxes=lambda scope: scope.sandbox in ("prod", "dev"),
+        sandboxes=sandboxes.exists,
         local=(ORG, ids.hex(32)),
     )
     problems.install(app)
@@ -81,6 +97,8 @@ def serve(folder: Path) -> Iterator[Served]:
         ims_router(clients, tokens),
         schema_router(registry),
         catalog_router(catalog),
+        flow_router(flows),
+        sandbox_router(sandboxes.listed, sandboxes.create),
     ):
         app.include_router(router)
     port = free_port()
@@ -91,6 +109,6 @@ def serve(folder: Path) -> Iterator[Served]:
     thread.start()
     while not server.started:
         system.sleep(0.02)
-    yield Served(f"http://127.0.0.1:{port}", client_id, secret, catalog, registry)
+    yield Served(f"http://127.0.0.1:{port}", client_id, secret, catalog, registry, flows)
     server.should_exit = True
     thread.join(10)

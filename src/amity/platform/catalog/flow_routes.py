@@ -121,14 +121,22 @@ def _named(shown: Shown) -> dict[str, Any]:
 
 
 def _page(found: list[dict[str, Any]], path: str, limit: int, token: str) -> dict[str, Any]:
-    if token and not token.isdigit():
-        raise Invalid(f"continuationToken {token!r} is none of ours: take it from _links/next/href")
-    start = int(token or 0)
+    """One page; the token `START.LIMIT` is the link's only parameter, as clients cut it at `=`."""
+    start, limit = _place(token, limit)
     answer: dict[str, Any] = {"items": found[start : start + limit], "_links": {}}
     if start + limit < len(found):
-        href = f"/{path}?limit={limit}&continuationToken={start + limit}"
+        href = f"/{path}?continuationToken={start + limit}.{limit}"
         answer["_links"] = {"next": {"href": href}}
     return answer
+
+
+def _place(token: str, limit: int) -> tuple[int, int]:
+    if not token:
+        return 0, limit
+    start, _, kept = token.partition(".")
+    if not (start.isdigit() and kept.isdigit() and 1 <= int(kept) <= PAGE_MAX):
+        raise Invalid(f"continuationToken {token!r} is none of ours: take it from _links/next/href")
+    return int(start), int(kept)
 
 
 def _matching(bodies: list[dict[str, Any]], properties: list[str]) -> list[dict[str, Any]]:

@@ -37,6 +37,11 @@ SECRET_NAMES = frozenset(
 SHOWN_SECRET = "********"  # noqa: S105 - what is shown instead
 
 
+PROFILE_STORE_SPEC = "8a9c3494-9708-43d7-ae3f-cda01e5030e1"
+"""The connection spec of the profile store: flows out of it lead to destinations. Behaviour:
+platform-activation.md §4.2."""
+
+
 class UnknownSpec(Invalid):
     """There is no such connection or flow spec."""
 
@@ -292,9 +297,35 @@ class FlowService:
             "imsOrgId": scope.org,
             "etag": f'"{document.etag}"',
         }
+        if "sourceConnectionIds" in body:
+            stamped["inheritedAttributes"] = self._inherited(scope, body)
         return Shown(stamped, document.etag)
+
+    def _inherited(self, scope: Scope, flow: dict[str, Any]) -> dict[str, Any]:
+        """What a flow has from its connections: their specs, and which way it runs."""
+        sources = self._ends(scope, "sourceConnections", flow["sourceConnectionIds"])
+        targets = self._ends(scope, "targetConnections", flow["targetConnectionIds"])
+        out = any(one["connectionSpec"].get("id") == PROFILE_STORE_SPEC for one in sources)
+        return {
+            "sourceConnections": sources,
+            "targetConnections": targets,
+            "properties": {"isSourceFlow": not out, "isDestinationFlow": out},
+        }
+
+    def _ends(self, scope: Scope, noun: Noun, ids: list[str]) -> list[dict[str, Any]]:
+        found = [self._documents.get(scope, _KINDS[noun], id) for id in ids]
+        return [
+            {"id": one.id, "connectionSpec": one.body.get("connectionSpec", {})} | _based(one.body)
+            for one in found
+            if one is not None
+        ]
 
     @staticmethod
     def _run_shown(document: Document) -> dict[str, Any]:
         stamps = {"createdAt": document.created_ms, "updatedAt": document.updated_ms}
         return {**document.body, **stamps, "etag": f'"{document.etag}"'}
+
+
+def _based(body: dict[str, Any]) -> dict[str, Any]:
+    base = body.get("baseConnectionId")
+    return {"baseConnection": {"id": base}} if base else {}

@@ -74,7 +74,7 @@ class Inlets:
             {
                 "kind": "connectionSpec",
                 "id": LAKE_TARGET_SPEC,
-                "name": "Data lake",
+                "name": "datalake",
                 "version": "1.0",
                 "attributes": {"isSource": False},
                 "authSpec": [],
