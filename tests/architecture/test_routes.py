@@ -1,0 +1,58 @@
+"""Every route of the control plane says who may call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+
+from amity.access.guard import PUBLIC_PATHS, Needs
+from amity.access.principal import Permission
+from amity.app.folder import DataFolder
+from amity.app.http_side import build_http
+from amity.app.init import create_organisation
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    """The application as `amity serve` puts it together; its worker is not started."""
+    folder = DataFolder(tmp_path_factory.mktemp("amity") / "data")
+    create_organisation(folder, "Test shop", "admin@example.test")
+    side = build_http(folder, clock="", public_url="http://127.0.0.1")
+    found = side.application._control._app  # type: ignore[attr-defined]
+    assert isinstance(found, FastAPI)
+    yield found
+    side.stop()
+
+
+def permissions(dependant: Dependant) -> set[str]:
+    """The permissions that a route's dependencies ask for."""
+    own = {dependant.call.permission} if isinstance(dependant.call, Needs) else set()
+    return own.union(*map(permissions, dependant.dependencies))
+
+
+def asked(route: BaseRoute) -> set[str]:
+    """The permissions a route asks for; none when it is no route of an API."""
+    return permissions(route.dependant) if isinstance(route, APIRoute) else set()
+
+
+def test_every_route_is_guarded(control: FastAPI) -> None:
+    """A route asks for a permission or is one of the few public ones."""
+    routes = {route.path: route for route in control.routes if hasattr(route, "path")}
+    open_ones = {path for path, route in routes.items() if not asked(route)}
+
+    assert len(routes) > 50
+    assert open_ones <= PUBLIC_PATHS
+
+
+def test_permissions_exist(control: FastAPI) -> None:
+    """No route asks for a permission that nobody can be given."""
+    named = {one for route in control.routes for one in asked(route)}
+
+    assert named
+    assert named <= set(get_args(Permission))
