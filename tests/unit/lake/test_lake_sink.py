@@ -173,6 +173,30 @@ def test_a_record_equal_to_its_newest_is_left_out(lake: DeltaLake) -> None:
     ]
 
 
+def test_a_batch_taken_out_is_news_again(lake: DeltaLake) -> None:
+    """Its rows go, other rows stay, and its records come back when they are sent again."""
+    state = MemoryState()
+    sink = _sink(lake, state)
+    old = [
+        _frame({"_id": "a", "n": 1}, {"n": 5}, batch="b'1"),
+        _frame({"_id": "b", "n": 1}, batch="b2"),
+        _frame({"crm": "c", "n": 1}, dataset="p", batch="b'1"),
+    ]
+    new = [
+        _frame({"_id": "a", "n": 2}, {"_id": "b", "n": 2}, batch="b3"),
+        _frame({"crm": "c", "n": 1}, dataset="p", batch="b3"),
+    ]
+    log = _log([*old, *new], partitions=1)
+    assert sink.take_out(PROD, "e", "b'1") == 0
+    sink.handle(log[:3], 0)
+    assert (sink.take_out(PROD, "e", "b'1"), sink.take_out(PROD, "p", "b'1")) == (2, 1)
+    assert [row["_id"] for row in _rows(lake, "e")] == ["b"]
+    sink.handle(log[3:], 0)
+
+    assert sorted((row["_id"], row["n"]) for row in _rows(lake, "e")) == [("a", 2), ("b", 1)]
+    assert len(_rows(lake, "p")) == 1
+
+
 def test_a_batch_is_finished_once_its_end_has_come(lake: DeltaLake) -> None:
     """The frame of no records says so, and by then the rows can be queried."""
     batches = _Batches()
@@ -242,7 +266,7 @@ _FRAMES = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(frames=_FRAMES, crashes=st.lists(st.integers(0, 6), max_size=3), slices=st.integers(1, 3))
 def test_a_crash_at_any_commit_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory,

@@ -118,6 +118,11 @@ class LakeLedger:
             )
         return attempt
 
+    def forget(self, table: LakeTable, keys: Iterable[bytes]) -> None:
+        """Take the marks of these keys away: what they stand for is news again."""
+        with self._state.write() as writer:
+            writer.delete_many(_SEEN, table.scope, keys)
+
     def _attempts(self, reader: Reader, table: LakeTable) -> _Attempts:
         """The attempts so far, the last one void if the lake has not got it."""
         key = pack(table.dataset)

@@ -16,6 +16,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import sqlglot.expressions as sge
 
 from amity.kernel.errors import Corrupt
 from amity.kernel.scope import Scope
@@ -128,6 +129,25 @@ class LakeSink:
             if one.frame.batch and not one.frame.records:
                 self._batches.finished(Scope.parse(one.frame.scope), one.frame.batch)
 
+    def take_out(self, scope: Scope, dataset: str, batch: str) -> int:
+        """Remove the rows of a batch; the same records are news when they come again."""
+        table = LakeTable(scope, dataset)
+        if self._lake.schema(table) is None:
+            return 0
+        # Marks first: after a crash in between, the rows still say which they were.
+        self._ledger.forget(table, self._keys_of(table, batch))
+        return self._lake.delete(table, "_amity_batch", [batch])
+
+    def _keys_of(self, table: LakeTable, batch: str) -> set[bytes]:
+        rows = self._lake.query(
+            sge.select("_amity_id", "_amity_identity")
+            .from_("t")
+            .where(sge.column("_amity_batch").eq(sge.Literal.string(batch))),
+            {"t": table},
+        )
+        names = zip(*(column.to_pylist() for column in rows.columns), strict=True)
+        return {key for id, identity in names if (key := _key(table.dataset, id, identity))}
+
     def _add(self, table: LakeTable, frames: Sequence[_Taken]) -> None:
         standing = self._ledger.standing(table, {one.partition for one in frames})
         fresh = [
@@ -220,17 +240,22 @@ def _parts(taken: Sequence[_Taken]) -> Iterator[list[_Taken]]:
 
 
 def _key_and_mark(dataset: str, row: _Row) -> tuple[bytes, bytes]:
-    """What a row is known by, and what it says of it; no key when it cannot be known again.
+    """What a row is known by, and what it says: an event nothing more, a record its content."""
+    timed = row.taken.frame.behavior == "time-series"
+    key = _key(dataset, row.id, "" if timed else row.identity)
+    if row.id or not key:
+        return key, bytes(16)
+    content = orjson.dumps(orjson.loads(row.text), option=orjson.OPT_SORT_KEYS)
+    return key, blake2b(content, digest_size=16).digest()
 
-    An event is its `_id` and says nothing more; a record is its identity and says its content.
-    """
-    if row.id:
-        return blake2b(f"e\0{dataset}\0{row.id}".encode(), digest_size=16).digest(), bytes(16)
-    if row.identity and row.taken.frame.behavior != "time-series":
-        content = orjson.dumps(orjson.loads(row.text), option=orjson.OPT_SORT_KEYS)
-        key = blake2b(f"r\0{dataset}\0{row.identity}".encode(), digest_size=16).digest()
-        return key, blake2b(content, digest_size=16).digest()
-    return b"", b""
+
+def _key(dataset: str, id: str, identity: str) -> bytes:
+    """16 bytes for an event by its `_id`, else for the holder of a record; none for neither."""
+    if id:
+        return blake2b(f"e\0{dataset}\0{id}".encode(), digest_size=16).digest()
+    if identity:
+        return blake2b(f"r\0{dataset}\0{identity}".encode(), digest_size=16).digest()
+    return b""
 
 
 def _table(reader: RecordColumns, rows: Sequence[_Row], *, timed: bool) -> pa.Table:

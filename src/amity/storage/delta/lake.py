@@ -39,6 +39,9 @@ _STATISTICS_COLUMNS = ("_amity_time", "_amity_partition")
 """Statistics hold values of the rows, and they outlive a delete: none but these."""
 
 _WRITER = WriterProperties(compression="ZSTD", compression_level=1)
+_FILE_BYTES = 32 * 1024 * 1024
+"""Compaction leaves larger files alone: each turn rewrites less than this."""
+
 _DELETE_VALUES = 5_000
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-@")
 
@@ -150,7 +153,7 @@ class DeltaLake:
             known = self._snapshot(table)
             if known is None:
                 return
-            known.optimize.compact(writer_properties=_WRITER)
+            known.optimize.compact(target_size=_FILE_BYTES, writer_properties=_WRITER)
             # Before the checkpoint, which forgets the removed files; `full` also finds those that a
             # killed writer left behind.
             known.vacuum(
