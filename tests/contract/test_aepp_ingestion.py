@@ -156,7 +156,7 @@ def test_large_file_in_parts(served: Served, client: httpx.Client) -> None:
         f"/data/foundation/import/batches/{batch}/datasets/{served.datasets.profile}"
         "/files/2017/big.json"
     )
-    content = b"\n".join(json.dumps(person(500 + n)).encode() for n in range(5))
+    content = b"\n".join(json.dumps(person(5_000 + n)).encode() for n in range(5))
 
     def send(first: int, last: int) -> int:
         headers = {"Content-Range": f"bytes {first}-{last}"}
