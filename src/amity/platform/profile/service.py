@@ -80,7 +80,7 @@ class Profiles:
             return None
         home = profile_of(reader, scope, members[0])
         pieces: list[Piece] = []
-        for identity in members:
+        for identity in (one for one in members if one in rows and rows[one].recorded):
             pieces += store.pieces_of(store.fragments_of(reader, scope, identity))
         pieces = chosen(pieces, policy)
         entity = view_of(pieces, members, policy)

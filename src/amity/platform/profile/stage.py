@@ -190,16 +190,24 @@ def _load(reader: Reader, scope: Scope, batch: Batch) -> None:
     work = batch.work
     _load_deliveries(reader, scope, batch)
     identities, told = _concerned(batch)
-    work.homes = dict(members_of(reader, scope, identities))
+    work.homes = members_of(reader, scope, identities)
     homes = {work.home(one): one for one in told}
-    _load_people(reader, scope, work, homes)
-    for person in work.people.values():
-        identities.update(person.members)
-    for identity, row in key_rows(reader, scope, identities).items():
-        if row.live:
-            work.live.add(identity)
-        if row.erased_ms >= 0:
-            work.erased[identity] = row.erased_ms
+    components = components_of(reader, scope, homes)
+    members = {
+        profile: components[profile].members if profile in components else (identity,)
+        for profile, identity in homes.items()
+    }
+    for profile, held in members.items():
+        identities.update(held)
+        if profile in components:
+            work.homes.update(dict.fromkeys(held, profile))
+    _load_keys(reader, scope, work, identities)
+    for profile, held in members.items():
+        found: dict[Slot, Fragment] = {}
+        for identity in held:
+            if identity in work.recorded:
+                found.update(fragments_of(reader, scope, identity))
+        work.people[profile] = Person(members=held, fragments=found)
     for identity in work.held:
         work.held[identity] = len(event_keys_of(reader, scope, identity, len(batch.deliveries) + 1))
     if batch.entities:
@@ -235,18 +243,14 @@ def _concerned(batch: Batch) -> tuple[set[Identity], set[Identity]]:
     return identities, told
 
 
-def _load_people(
-    reader: Reader, scope: Scope, work: Work, homes: dict[ProfileId, Identity]
-) -> None:
-    components = components_of(reader, scope, homes)
-    for profile, identity in homes.items():
-        held = components.get(profile)
-        members = (identity,) if held is None else held.members
-        found: dict[Slot, Fragment] = {}
-        for member in members:
-            found.update(fragments_of(reader, scope, member))
-            work.homes[member] = profile
-        work.people[profile] = Person(members=members, fragments=found)
+def _load_keys(reader: Reader, scope: Scope, work: Work, identities: set[Identity]) -> None:
+    for identity, row in key_rows(reader, scope, identities).items():
+        if row.live:
+            work.live.add(identity)
+        if row.recorded:
+            work.recorded.add(identity)
+        if row.erased_ms >= 0:
+            work.erased[identity] = row.erased_ms
 
 
 def _save(writer: Writer, scope: Scope, work: Work) -> None:
@@ -289,7 +293,12 @@ def _save_events(writer: Writer, scope: Scope, work: Work) -> None:
 
 def _key_rows(work: Work) -> Iterable[tuple[bytes, bytes]]:
     for identity in work.keys_put:
-        row = KeyRow(*identity, work.erased.get(identity, -1), identity in work.live)
+        row = KeyRow(
+            *identity,
+            work.erased.get(identity, -1),
+            identity in work.live,
+            identity in work.recorded,
+        )
         yield identity.xid.encode(), ENCODE(row)
 
 

@@ -55,6 +55,7 @@ class Work:
     Attributes:
         homes: Identity → profile id as the graph stands now.
         live: Identities under which something is kept.
+        recorded: Those of them that have fragments.
         erased: Identity → receipts up to this time are forgotten.
         deliveries: Digest → the delivery that counts.
         people: Profiles of whom attributes are told.
@@ -67,6 +68,7 @@ class Work:
     policy: Policy
     homes: dict[Identity, ProfileId] = field(default_factory=dict)
     live: set[Identity] = field(default_factory=set)
+    recorded: set[Identity] = field(default_factory=set)
     erased: dict[Identity, int] = field(default_factory=dict)
     deliveries: dict[bytes, Counted] = field(default_factory=dict)
     people: dict[ProfileId, Person] = field(default_factory=dict)
@@ -171,6 +173,9 @@ def take_record(work: Work, message: Identified) -> None:
     work.fragments_more += old is None
     work.fragments_gone.discard(slot)
     person.fragments[slot] = work.fragments_put[slot] = new
+    if message.primary not in work.recorded:
+        work.recorded.add(message.primary)
+        work.keys_put.add(message.primary)
     _keep(work, message).attributes = True
 
 
@@ -191,6 +196,7 @@ def take_erasure(work: Work, message: EraseProfile) -> None:
         work.erased[identity] = max(work.erased.get(identity, -1), message.at_ms)
         work.keys_put.add(identity)
         work.live.discard(identity)
+        work.recorded.discard(identity)
         for digest, key in work.stored.pop(identity, {}).items():
             work.events_gone.add(key)
             work.deliveries.pop(digest, None)

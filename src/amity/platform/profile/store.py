@@ -1,6 +1,6 @@
 """Where does the profile stage keep what it knows?
 
-profile_key       xid              → identity, erased up to, whether it holds data
+profile_key       xid              → identity, erased up to, whether it holds data, and records
 profile_index     profile id       → nothing; one row for everyone who holds data
 profile_fragment  (ns, id, dataset)                   → fragment
 profile_event     (ns, id, time, event id, dataset)   → receipt, body
@@ -50,6 +50,8 @@ class KeyRow(msgspec.Struct, frozen=True, array_like=True):
     id: str
     erased_ms: int = -1
     live: bool = True
+    recorded: bool = True
+    """Whether it has fragments: a device mostly has events alone, and is not looked up in vain."""
 
 
 class EventRow(msgspec.Struct, frozen=True, array_like=True):
