@@ -24,7 +24,9 @@ from amity.platform.activation.destination import (
     Job,
     Means,
     Published,
+    Words,
 )
+from amity.platform.activation.errors import BadFlow
 from amity.platform.activation.exporter import Exporter
 from amity.platform.activation.flow_kind import DestinationKind, StoredActivations
 from amity.platform.activation.people import Seen
@@ -76,11 +78,18 @@ class LinesFiles:
 
 
 class Lines:
+    words = Words("active", "expired")
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def open(self, job: Job) -> LinesFiles:
         return LinesFiles(self._folder, job)
+
+
+def _check_filename(template: str) -> None:
+    if "%SEGMENT_ID%" not in template:
+        raise BadFlow("a name must hold %SEGMENT_ID%")
 
 
 LINES = DestinationSpec(
@@ -92,7 +101,8 @@ LINES = DestinationSpec(
     flow_spec=("1a0514a6-33d4-4c7f-aff8-594799c47549", "linesFlow"),
     auths=(Auth(name="Local"), Auth(name="Key", required=("accountKey",))),
     target=("path",),
-    capabilities=Capabilities(calendar=True, realized="active", exited="expired"),
+    capabilities=Capabilities(calendar=True),
+    check_filename=_check_filename,
 )
 SPECS: Mapping[str, DestinationSpec] = {"lines": LINES}
 

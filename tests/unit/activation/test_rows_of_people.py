@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amity.kernel.ids import ProfileId
+from amity.platform.activation.destination import Words
 from amity.platform.activation.flow_body import DestinationFlow, read_flow
 from amity.platform.activation.model import Qualified
-from amity.platform.activation.rows import Row, RowMaker, Words
+from amity.platform.activation.rows import Row, RowMaker
 from amity.platform.activation.spool import Spool
 
 WORDS = Words("active", "expired")

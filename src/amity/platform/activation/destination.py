@@ -7,7 +7,7 @@ Only destinations know the exchange formats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -32,6 +32,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     audience: str
     audience_name: str
     merge_policy: str
+    merge_policy_name: str
     run: str
     scheduled_ms: int
     mode: Literal["full", "incremental"]
@@ -64,8 +65,17 @@ class FileSet(Protocol):
         """Leave nothing behind."""
 
 
+class Words(NamedTuple):
+    """How a destination calls a member, and one who has left, in a status column."""
+
+    realized: str
+    exited: str
+
+
 class Destination(Protocol):
     """A place that takes audience files."""
+
+    words: Words
 
     def open(self, job: Job) -> FileSet: ...
 
@@ -99,12 +109,6 @@ class Capabilities:
     calendar: bool
     """Weekly and monthly schedules."""
 
-    realized: str
-    """The word for a member in a status column."""
-
-    exited: str
-    """The word for one who has left."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationSpec(Spec[Destination]):
@@ -125,3 +129,6 @@ class DestinationSpec(Spec[Destination]):
     """Names of the target parameters."""
 
     capabilities: Capabilities
+
+    check_filename: Callable[[str], None]
+    """Refuses a template of file names that cannot be used."""

@@ -28,7 +28,7 @@ from amity.platform.activation.model import (
     Qualified,
 )
 from amity.platform.activation.people import People, Seen
-from amity.platform.activation.rows import Ledger, Reason, Row, RowMaker, Words
+from amity.platform.activation.rows import Ledger, Reason, Row, RowMaker
 from amity.platform.activation.spool import Spool, batch_of, schema_of
 from amity.platform.activation.targets import Specs, Target, find_target
 from amity.platform.governance.lineage import AudienceFacts
@@ -57,6 +57,13 @@ class _Task(NamedTuple):
     audience: MappedAudience
     facts: AudienceFacts
     target: Target
+
+
+class _Asked(NamedTuple):
+    """Who qualifies, page by page, and where they are counted."""
+
+    pages: Iterator[list[Qualified]]
+    ledger: Ledger
 
 
 class Exporter:
@@ -187,9 +194,14 @@ class Exporter:
         told = store.exported(reader, task.scope, task.order)
         since = 0 if told is None or task.order.mode == "full" else told.revision
         job = _job(task, since, revision)
-        files = task.target.open(self._means).open(job)
+        destination = task.target.open(self._means)
+        purposes = self._governance.purposes(task.scope, task.flow.actions)
+        maker = RowMaker(task.flow, purposes, destination.words)
+        files = destination.open(job)
         try:
-            pages = self._pages(reader, task, since, ledger)
+            pages = self._pages(
+                reader, task, maker, _Asked(_asked(reader, task, since, ledger), ledger)
+            )
             if task.flow.key is not None and task.flow.key.paths:
                 _write_best(pages, files, job, (self._means.work, ledger))
             else:
@@ -200,20 +212,17 @@ class Exporter:
             raise
 
     def _pages(
-        self, reader: Reader, task: _Task, since: int, ledger: Ledger
+        self, reader: Reader, task: _Task, maker: RowMaker, asked: _Asked
     ) -> Iterator[list[list[Row]]]:
         """The rows of each person, page by page; those without are counted by reason."""
-        purposes = self._governance.purposes(task.scope, task.flow.actions)
-        can = task.target.spec.capabilities
-        maker = RowMaker(task.flow, purposes, Words(can.realized, can.exited))
-        for people in _asked(reader, task, since, ledger):
+        for people in asked.pages:
             ids = [person.profile for person in people]
             seen = self._people.views(task.scope, ids, task.facts.merge_policy)
             page = []
             for person in people:
                 found = _rows(reader, task, maker, (person, seen.get(person.profile)))
                 if isinstance(found, str):
-                    ledger.excluded[found] += 1
+                    asked.ledger.excluded[found] += 1
                 else:
                     page.append(found)
             yield page
@@ -314,6 +323,7 @@ def _job(task: _Task, since: int, until: int) -> Job:
         audience=task.audience.id,
         audience_name=task.audience.name,
         merge_policy=task.facts.merge_policy,
+        merge_policy_name=task.facts.merge_policy_name,
         run=task.order.run,
         scheduled_ms=task.order.scheduled_ms,
         mode="full" if since == 0 else "incremental",

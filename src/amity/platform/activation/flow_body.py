@@ -24,9 +24,6 @@ FLOW_AUDIENCES_MAX = 250
 FLOW_COLUMNS_MAX = 50
 """Mapped attributes of one destination. Behaviour: platform-activation.md §4.9."""
 
-FILENAME_CHARS_MAX = 255
-"""Behaviour: platform-activation.md §4.5."""
-
 DEFAULT_SCHEDULE = {"frequency": "DAILY", "startTime": "00:00"}
 _PART = re2.compile(r"^([^\[\]]+)((?:\[\d+\])*)$")
 _STATUS = re2.compile(r"^segmentMembership(\..+)?\.status$")
@@ -204,29 +201,12 @@ def _audience(selector: Mapping[str, Any], number: int, *, calendar: bool) -> Ma
         raise BadFlow(f'{place} must be {{"type": "PLATFORM_SEGMENT", "value": {{"id": …}}}}')
     if not isinstance(value.get("id"), str) or not value["id"]:
         raise BadFlow(f"{place}/value needs the `id` of an audience")
-    filename = str(value.get("filenameTemplate") or "")
-    _check_filename(filename)
     return MappedAudience(
         id=value["id"],
         name=str(value.get("name") or value["id"]),
-        filename=filename,
+        filename=str(value.get("filenameTemplate") or ""),
         schedule=read_schedule(value, calendar=calendar),
     )
-
-
-def _check_filename(template: str) -> None:
-    if not template:
-        return
-    if len(template) > FILENAME_CHARS_MAX:
-        raise BadFlow(
-            f"filenameTemplate has {len(template)} characters; {FILENAME_CHARS_MAX} at most"
-        )
-    named = "%DESTINATION_NAME%" in template or "%DESTINATION%" in template
-    if not named or "%SEGMENT_ID%" not in template:
-        raise BadFlow(
-            "filenameTemplate must hold %DESTINATION_NAME% and %SEGMENT_ID%: without them the files "
-            "of two audiences could meet"
-        )
 
 
 def _mapped(params: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -156,7 +156,7 @@ class DestinationKind:
         target = self._activations.target(scope, after)
         completed = self._completed(scope, before, after)
         flow = read_flow(completed, calendar=target.spec.capabilities.calendar)
-        self._check_new(scope, before, flow)
+        self._check_new(scope, before, flow, target.spec)
         if flow.enabled:
             known: list[Activation] = []
             if before is not None and before.get("state") == "enabled":
@@ -226,13 +226,19 @@ class DestinationKind:
             value["updateTime"] = seconds
 
     def _check_new(
-        self, scope: Scope, before: dict[str, Any] | None, flow: DestinationFlow
+        self,
+        scope: Scope,
+        before: dict[str, Any] | None,
+        flow: DestinationFlow,
+        spec: DestinationSpec,
     ) -> None:
         """A newly mapped audience must exist, and a single export must lie ahead."""
         known = {} if before is None else {one.id: one for one in read_flow(before).audiences}
         for audience in flow.audiences:
             if audience == known.get(audience.id):
                 continue
+            if audience.filename:
+                spec.check_filename(audience.filename)
             if self._governance.audience(scope, audience.id) is None:
                 raise BadFlow(f"there is no audience {audience.id} in sandbox {scope.sandbox}")
             schedule = audience.schedule

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import orjson
 
 from amity.kernel.clock import to_iso
+from amity.platform.activation.destination import Words
 from amity.platform.activation.flow_body import Column, DestinationFlow, Path
 from amity.platform.activation.model import Qualified
 from amity.platform.governance.consent import Answer, answer, answer_for, lets_pass, strictest
@@ -43,13 +44,6 @@ CODES: Mapping[Reason, tuple[str, str]] = {
     "duplicate": ("AMITY-ACTIVATION-5", "Another profile has the same key and changed later."),
 }
 """Code and text of each reason in a run."""
-
-
-class Words(NamedTuple):
-    """How a destination calls a member and one who has left."""
-
-    realized: str
-    exited: str
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -127,17 +121,20 @@ class RowMaker:
 
     def _agrees(self, view: View) -> bool:
         consents = view.get("consents")
+        if not consents or not self._purposes:
+            return not self._purposes or not self._flow.consent_required
         return self._passes(answer(consents, purpose) for purpose in self._purposes)
 
     def _agrees_as(self, view: View, value: str) -> bool:
         consents = view.get("consents")
+        if not consents or not self._purposes:
+            return True
         return self._passes(
             answer_for(consents, purpose, self._namespace, value) for purpose in self._purposes
         )
 
     def _passes(self, answers: Iterable[Answer]) -> bool:
-        found = list(answers)
-        return not found or lets_pass(strictest(found), required=self._flow.consent_required)
+        return lets_pass(strictest(answers), required=self._flow.consent_required)
 
     def _missing(self, column: Column, view: View) -> bool:
         if column.kind == "identity":
@@ -161,19 +158,17 @@ class RowMaker:
 
 
 def value_at(view: Any, path: Path) -> Any:
-    """The value at a path, None when there is none.
+    """The value at a path, None when there is none; the most asked of all questions here.
 
     >>> value_at({"emails": [{"address": "a@b.test"}]}, ("emails", 0, "address"))
     'a@b.test'
     """
     node = view
-    for part in path:
-        if isinstance(part, str):
-            node = node.get(part) if isinstance(node, Mapping) else None
-        else:
-            node = node[part] if isinstance(node, list) and part < len(node) else None
-        if node is None:
-            return None
+    try:
+        for part in path:
+            node = node[part]
+    except (KeyError, IndexError, TypeError):
+        return None
     return node
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from amity.kernel.registry import PluginError, Spec
 from amity.kernel.scope import Scope
 from amity.platform.activation.destination import Auth, Destination, DestinationSpec, Means
 from amity.platform.activation.errors import BadConnection, BadFlow
@@ -32,6 +33,16 @@ class Target(NamedTuple):
     def open(self, means: Means) -> Destination:
         """The destination itself."""
         return self.spec.make(self.config, means=means)
+
+
+def specs_of(registry: Mapping[str, Spec[Destination]]) -> Specs:
+    """The specs of a registry, all of which must be specs of destinations."""
+    found: dict[str, DestinationSpec] = {}
+    for name, spec in registry.items():
+        if not isinstance(spec, DestinationSpec):
+            raise PluginError(f"destination {name!r} must be described by a DestinationSpec")
+        found[name] = spec
+    return found
 
 
 def spec_of(specs: Specs, connection_spec: str) -> DestinationSpec | None:
