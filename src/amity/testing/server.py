@@ -80,12 +80,10 @@ class RunningServer:
         command += ["--port", str(self.port), *self._arguments]
         if self._clock:
             command += ["--clock", self._clock]
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.data / "server.log").open("ab"),
-            start_new_session=True,
-        )
+        with (self.data / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+            )
         self._wait_ready()
 
     def stop(self) -> int:
