@@ -156,11 +156,7 @@ class BatchLoader:
 
     def _check_file(self, task: _Task, spool: Spool, name: str) -> None:
         try:
-            found = self._rows(task, name)
-            while part := list(islice(found, STEP_BATCH_RECORDS_MAX)):
-                accepted = self._check_rows(task, spool, name, part)
-                if accepted:  # a frame of no records would close the batch
-                    spool.frame(ENCODER.encode(_frame(task, accepted)), len(accepted))
+            self._check_rows(task, spool, name)
         except (Unreadable, FileTooLarge, OSError) as error:
             code = CORRUPT
             if isinstance(error, NoHeader):
@@ -181,20 +177,25 @@ class BatchLoader:
             return rows(path, declared)
         return rows(*_json_form(path, declared, task.folder))
 
-    def _check_rows(self, task: _Task, spool: Spool, name: str, part: list[Row]) -> list[bytes]:
+    def _check_rows(self, task: _Task, spool: Spool, name: str) -> None:
+        """Row by row: a parsed row is let go at once, or the collector would search through it."""
         check, now_ms = task.validator.check, task.received_ms
         accepted: list[bytes] = []
-        spool.summary.rows += len(part)
-        for row in part:
+        for row in self._rows(task, name):
+            spool.summary.rows += 1
             if row.error is None:
                 violations = check(row.value, row.raw, now_ms)
-                if not violations:
-                    accepted.append(row.raw)
-                    continue
             else:
                 violations = [Violation("", "json", row.error)]
-            self._refuse(task, spool, name, (row, violations))
-        return accepted
+            if violations:
+                self._refuse(task, spool, name, (row, violations))
+                continue
+            accepted.append(row.raw)
+            if len(accepted) == STEP_BATCH_RECORDS_MAX:
+                spool.frame(ENCODER.encode(_frame(task, accepted)), len(accepted))
+                accepted = []
+        if accepted:  # a frame of no records would close the batch
+            spool.frame(ENCODER.encode(_frame(task, accepted)), len(accepted))
 
     def _refuse(
         self, task: _Task, spool: Spool, name: str, refused: tuple[Row, list[Violation]]
