@@ -197,3 +197,16 @@ def test_purposes_of_actions() -> None:
         "marketing.email",
     )
     assert msgspec.to_builtins(activation())["flow"] == "flow1"
+
+
+def test_an_audience_is_changed_through_the_one_it_asks_for() -> None:
+    """Editing a rule that an activated audience asks for by `inSegment` is refused as well."""
+    estate = shop()
+    estate.all_sources["customers"] = source("customers", fields={"birthDate": "C4"})
+    estate.audiences["rich"] = msgspec.structs.replace(audience(), asks=frozenset({"inner"}))
+    estate.activations.append(activation())
+    governance, _ = governed(estate, EMAIL)
+    governance.check_audience(SCOPE, audience("inner", fields="income"))
+
+    with pytest.raises(ViolationsError):
+        governance.check_audience(SCOPE, audience("inner", fields="birthDate"))

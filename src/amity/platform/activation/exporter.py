@@ -30,7 +30,7 @@ from amity.platform.activation.model import (
 from amity.platform.activation.people import People, Seen
 from amity.platform.activation.rows import Ledger, Reason, Row, RowMaker
 from amity.platform.activation.spool import Spool, batch_of, schema_of
-from amity.platform.activation.targets import Specs, Target, find_target
+from amity.platform.activation.targets import Plugins, Target, find_target, specs_of
 from amity.platform.governance.lineage import AudienceFacts
 from amity.platform.governance.service import Governance
 from amity.storage.ports import LogRecord, Reader, State
@@ -89,7 +89,7 @@ class Exporter:
         flows: Flows,
         people: People,
         governance: Governance,
-        specs: Specs,
+        specs: Plugins,
         means: Means,
         clock: BusinessClock,
     ) -> None:
@@ -97,7 +97,7 @@ class Exporter:
         self._flows = flows
         self._people = people
         self._governance = governance
-        self._specs = specs
+        self._specs = specs_of(specs)
         self._means = means
         self._clock = clock
         self._connections = _Opened(flows)

@@ -22,8 +22,21 @@ from amity.platform.activation.flow_body import (
     read_flow,
     selectors_of,
 )
-from amity.platform.activation.model import ENCODER, FLOWS_TOPIC, FlowChanged
-from amity.platform.activation.targets import Specs, Target, find_target, read_auth, spec_of
+from amity.platform.activation.model import (
+    ENCODER,
+    EVALUATIONS_TOPIC,
+    FLOWS_TOPIC,
+    Evaluated,
+    FlowChanged,
+)
+from amity.platform.activation.targets import (
+    Plugins,
+    Target,
+    find_target,
+    read_auth,
+    spec_of,
+    specs_of,
+)
 from amity.platform.governance.lineage import Activation
 from amity.platform.governance.service import Governance
 from amity.storage.keys import pack
@@ -57,9 +70,9 @@ class StoredConnections:
 class StoredActivations:
     """Every audience mapped in an enabled flow; answers as `governance.Activations`."""
 
-    def __init__(self, *, documents: Documents, specs: Specs) -> None:
+    def __init__(self, *, documents: Documents, specs: Plugins) -> None:
         self._documents = documents
-        self._specs = specs
+        self._specs = specs_of(specs)
         self._connections = StoredConnections(documents)
 
     def active(self, scope: Scope) -> Sequence[Activation]:
@@ -70,6 +83,13 @@ class StoredActivations:
                 target = find_target(scope, body, self._specs, self._connections)
                 found += read_flow(body).activations(target.name)
         return found
+
+    def audience_used(self, scope: Scope, audience: str) -> str | None:
+        """The flow that maps an audience, for a reader (`segmentation.AudienceUse`)."""
+        for body in self.flows(scope):
+            if read_flow(body).audience(audience) is not None:
+                return f"destination flow {body.get('name')!r} ({body['id']})"
+        return None
 
     def flows(self, scope: Scope) -> list[dict[str, Any]]:
         """The flows that lead to destinations, sources' flows left out."""
@@ -106,18 +126,18 @@ class DestinationKind:
     def __init__(
         self,
         *,
-        specs: Specs,
+        specs: Plugins,
         activations: StoredActivations,
         governance: Governance,
         clock: BusinessClock,
         append: Append,
     ) -> None:
-        self._specs = specs
+        self._specs = specs_of(specs)
         self._activations = activations
         self._governance = governance
         self._clock = clock
         self._append = append
-        served = {id for spec in specs.values() for id in spec.connection_specs}
+        served = {id for spec in self._specs.values() for id in spec.connection_specs}
         self.spec_ids = frozenset({*served, PROFILE_STORE_SPEC})
 
     def specs(self) -> list[dict[str, Any]]:
@@ -167,6 +187,12 @@ class DestinationKind:
     def flow_changed(self, scope: Scope, flow: dict[str, Any]) -> None:
         """Tell the worker what is to be exported when."""
         self._append([self._entry(scope, flow)])
+
+    def evaluated(self, scope: Scope, audiences: Sequence[str], at_ms: int) -> None:
+        """Tell the worker that audiences were evaluated as a batch: some exports wait for it."""
+        message = Evaluated(scope.key, tuple(audiences), at_ms)
+        entry = Entry(EVALUATIONS_TOPIC, pack(scope.key), ENCODER.encode(message))
+        self._append([entry])
 
     def announce_all(self, scope: Scope) -> None:
         """Tell the worker again; for a start after a crash between saving and telling."""

@@ -13,6 +13,8 @@ from amity.platform.activation.destination import Auth, Destination, Destination
 from amity.platform.activation.errors import BadConnection, BadFlow
 
 Specs = Mapping[str, DestinationSpec]
+Plugins = Mapping[str, Spec[Destination]]
+"""A registry of destinations as it comes in; `specs_of` makes sure of its specs."""
 
 
 class Connections(Protocol):
@@ -35,7 +37,7 @@ class Target(NamedTuple):
         return self.spec.make(self.config, means=means)
 
 
-def specs_of(registry: Mapping[str, Spec[Destination]]) -> Specs:
+def specs_of(registry: Plugins) -> Specs:
     """The specs of a registry, all of which must be specs of destinations."""
     found: dict[str, DestinationSpec] = {}
     for name, spec in registry.items():

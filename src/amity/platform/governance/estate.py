@@ -67,15 +67,16 @@ class PlatformEstate:
     def facts(self, scope: Scope, id: str, found: AudienceRule) -> AudienceFacts:
         """What governance must know of an audience, be it kept or only about to be."""
         policy = self._merge_policies.policy(scope, found.merge_policy or None)
-        fields = {path for rule in self._reachable(scope, found) for path in fields_in(rule)}
+        rules = list(self._reachable(scope, found))
         return AudienceFacts(
             id=id,
             name=found.name,
             merge_policy=policy.id,
             merge_policy_name=str(self._merge_policies.get(scope, policy.id)["name"]),
             stitched=policy.identity_graph == "pdg",
-            labels=frozenset(found.labels),
-            fields=tuple(sorted(fields)),
+            labels=frozenset(label.removeprefix("core/") for label in found.labels),
+            fields=tuple(sorted({path for rule in rules for path in fields_in(rule)})),
+            asks=frozenset(id for rule in rules for id in audiences_in(rule)),
         )
 
     def _reachable(self, scope: Scope, found: AudienceRule) -> Iterator[Node]:

@@ -43,7 +43,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AudienceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What governance must know of an audience. `fields` are the paths its rule reads."""
+    """What governance must know of an audience.
+
+    `fields` are the paths its rule reads, itself or through the audiences that it `asks` for.
+    """
 
     id: str
     name: str
@@ -52,6 +55,7 @@ class AudienceFacts(msgspec.Struct, frozen=True, kw_only=True):
     stitched: bool = False
     labels: frozenset[str] = frozenset()
     fields: tuple[tuple[str, ...], ...] = ()
+    asks: frozenset[str] = frozenset()
 
 
 class Activation(msgspec.Struct, frozen=True, kw_only=True):

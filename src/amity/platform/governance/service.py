@@ -163,7 +163,14 @@ class _Redefined:
         return self._estate.source(scope, dataset)
 
     def audience(self, scope: Scope, id: str) -> AudienceFacts | None:
-        return self._facts if id == self._facts.id else self._estate.audience(scope, id)
+        """Also an audience that asks for the changed one reads what that will read."""
+        if id == self._facts.id:
+            return self._facts
+        found = self._estate.audience(scope, id)
+        if found is None or self._facts.id not in found.asks:
+            return found
+        fields = tuple(sorted({*found.fields, *self._facts.fields}))
+        return msgspec.structs.replace(found, fields=fields)
 
 
 def _lineage(
