@@ -269,6 +269,23 @@ def test_validators_are_kept_until_schema_or_dataset_change() -> None:
     assert validators.of(scope, "d1") is not changed
 
 
+def test_nothing_is_looked_up_while_the_version_stays() -> None:
+    """With a version, a change is seen when it moves, and not before."""
+    book = Book()
+    at = [1]
+    validators = Validators(
+        registry=book, catalog=book, clock=VirtualBusinessClock(0), version=lambda: at[0]
+    )
+    scope = Scope("O", "prod")
+    first = validators.of(scope, "d1")
+    book.enabled = False
+    same = validators.of(scope, "d1")
+    at[0] += 1
+
+    assert same is first
+    assert validators.of(scope, "d1").dataset.profile_enabled is False
+
+
 def test_patterns_that_backtrack_are_refused_with_a_reason() -> None:
     """A schema whose pattern has look-around cannot be used, and says so."""
     broken = schema(bad={"type": "string", "pattern": "(?=a)b"})

@@ -34,6 +34,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_SYNC_NAMES = ("syncValidation", "synchronousValidation")
+
 INLET_PROBLEM = "http://www.adobe.com/adobecloud/problem/data-collection-service/inlet"
 AUTHORIZATION_PROBLEM = (
     "http://www.adobe.com/adobecloud/problem/data-collection-service-authorization"
@@ -86,9 +88,9 @@ class Request(NamedTuple):
     @property
     def sync(self) -> bool:
         """Whether the sender wants to be told at once. Behaviour: platform-collect.md §6, §11."""
-        asked = (
-            self.query.get(name, [""])[0] for name in ("syncValidation", "synchronousValidation")
-        )
+        if not self.query:
+            return False
+        asked = (self.query.get(name, [""])[0] for name in _SYNC_NAMES)
         return any(value.lower() == "true" for value in asked)
 
     @property

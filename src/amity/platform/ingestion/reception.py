@@ -233,11 +233,12 @@ def _opened(
 ) -> tuple[RecordValidator, Any]:
     if not isinstance(message, dict):
         raise _Malformed(UNKNOWN_FORMAT)
-    if not (message.keys() >= {"header", "body"}):
+    if "header" not in message or "body" not in message:
         if flow not in inlet.flows:
             raise _Malformed(UNKNOWN_FORMAT)
         return _of(looked_up, inlet.flows[flow]), message
-    header, entity = message["header"], _at(message["body"], "xdmEntity")
+    header, outer = message["header"], message["body"]
+    entity = outer.get("xdmEntity") if isinstance(outer, dict) else None
     if not isinstance(header, dict) or not isinstance(entity, dict):
         raise _Malformed(UNKNOWN_FORMAT)
     if (header.get("imsOrgId") or inlet.scope.org) != inlet.scope.org:
@@ -269,22 +270,21 @@ def _judged(verdict: Verdict, entity: Any) -> Verdict:
 
 
 def _check_schema_ref(message: dict[str, Any], validator: RecordValidator) -> None:
-    in_header = _at(_at(message["header"], "schemaRef"), "id")
-    in_body = _at(_at(_at(message["body"], "xdmMeta"), "schemaRef"), "id")
+    try:
+        in_header = message["header"]["schemaRef"]["id"]
+        in_body = message["body"]["xdmMeta"]["schemaRef"]["id"]
+    except (KeyError, TypeError):
+        in_header = in_body = None
     if not isinstance(in_header, str) or not isinstance(in_body, str):
         raise _Malformed("Message has no schemaRef.id in header and body.xdmMeta")
     if in_header != in_body:
         raise _Malformed("Message has different schemaRef.id in header and body.xdmMeta")
     resolved = validator.resolved
-    if in_header not in {resolved.id, resolved.alt_id}:
+    if in_header not in (resolved.id, resolved.alt_id):
         shown = in_header[:200]
         raise _Malformed(
             f"Message has schemaRef.id {shown!r}; dataset {validator.dataset.id} has {resolved.id}"
         )
-
-
-def _at(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
 
 
 def _slices(records: list[bytes]) -> Iterator[list[bytes]]:

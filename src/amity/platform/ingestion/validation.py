@@ -7,7 +7,7 @@ Only a record that fails pays for finding out where and why.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
@@ -175,16 +175,45 @@ class RecordValidator:
 
 
 class Validators:
-    """The validators of all datasets, each compiled once for a state of its schema and dataset."""
+    """The validators of all datasets, each compiled once for a state of its schema and dataset.
 
-    def __init__(self, *, registry: Schemas, catalog: Datasets, clock: BusinessClock) -> None:
+    Args:
+        registry: Puts schemas together.
+        catalog: Knows datasets.
+        clock: What "in the past" is judged by.
+        version: Changes whenever registry or catalog do: while it stays, nothing is looked up.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Schemas,
+        catalog: Datasets,
+        clock: BusinessClock,
+        version: Callable[[], int] | None = None,
+    ) -> None:
         self._registry = registry
         self._catalog = catalog
         self._clock = clock
+        self._current = version
+        self._version = -1
         self._kept: dict[tuple[Scope, str], RecordValidator] = {}
+        self._fresh: dict[tuple[Scope, str], RecordValidator] = {}
 
     def of(self, scope: Scope, dataset_id: str) -> RecordValidator:
         """The validator of a dataset; raises the catalog's error when there is none."""
+        if self._current is None:
+            return self._looked_up(scope, dataset_id)
+        version = self._current()
+        if version != self._version:
+            self._fresh = {}
+            self._version = version
+        found = self._fresh.get((scope, dataset_id))
+        if found is None:
+            found = self._fresh[scope, dataset_id] = self._looked_up(scope, dataset_id)
+        return found
+
+    def _looked_up(self, scope: Scope, dataset_id: str) -> RecordValidator:
         dataset = self._catalog.dataset(scope, dataset_id)
         resolved = self._registry.resolved(scope, dataset.schema_id)
         kept = self._kept.get((scope, dataset_id))
@@ -211,6 +240,8 @@ def parsed(raw: bytes) -> tuple[Any, Violation | None]:
 
 def _plainly_shallow(raw: bytes) -> bool:
     """Whether taking innermost pairs of brackets away empties the text soon; else look closely."""
+    if raw.count(b"{") + raw.count(b"[") <= JSON_DEPTH_MAX:
+        return True
     brackets = raw.translate(None, _NO_BRACKETS)
     for _ in range(JSON_DEPTH_MAX // 2):
         if not brackets:
