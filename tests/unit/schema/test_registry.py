@@ -20,6 +20,7 @@ from schema_shop import (
 )
 
 from amity.kernel.errors import Outdated
+from amity.kernel.scope import Scope
 from amity.platform.schema.errors import (
     BreakingChange,
     ResourceInUse,
@@ -414,3 +415,69 @@ def test_doubling_references_are_bounded() -> None:
         doubled(number)
     with pytest.raises(ResourceInvalid, match="more than"):
         [doubled(number) for number in range(10, 20)]
+
+
+class Numbers:
+    """Namespaces known by number."""
+
+    def by_number(self, scope: Scope, number: str) -> dict[str, Any] | None:
+        return {"6": {"id": 6, "code": "Email"}}.get(number)
+
+
+def test_namespace_named_by_number_is_kept_by_its_code() -> None:
+    """`xdm:property` `xdm:id` means the namespace's number; an unknown one is refused."""
+    registry = new_registry()
+    registry.namespaces = Numbers()
+    schema, _ = customers(registry)
+    number = {"xdm:property": "xdm:id", "xdm:namespace": "6"}
+    body = identity_body(schema.id, "/personalEmail/address", **number)
+    registry.create_descriptor(SCOPE, body)
+
+    assert [field.namespace for field in registry.resolved(SCOPE, schema.id).identities] == [
+        "Email"
+    ]
+    with pytest.raises(ResourceInvalid, match="no identity namespace"):
+        registry.create_descriptor(
+            SCOPE, body | {"xdm:namespace": "7", "xdm:sourceProperty": "/_shop/shopId"}
+        )
+
+
+def test_labels_of_a_group_reach_its_schemas() -> None:
+    """A label on a field group's field is on the field of every schema made with it, and leaves."""
+    registry = new_registry()
+    schema, group = customers(registry)
+    label = registry.create_descriptor(
+        SCOPE,
+        {
+            "@type": "xdm:descriptorLabel",
+            "xdm:sourceSchema": group.id,
+            "xdm:sourceProperty": ["/_shop/shopId", "/_shop/level"],
+            "xdm:labels": ["C2"],
+        },
+    )
+
+    assert registry.resolved(SCOPE, schema.id).labels == {
+        "_shop/shopId": ("C2",),
+        "_shop/level": ("C2",),
+    }
+    registry.delete(SCOPE, "schema", schema.id)
+    assert registry.descriptor(SCOPE, label["@id"]) == label
+    registry.delete_descriptor(SCOPE, label["@id"])
+    with pytest.raises(ResourceNotFound):
+        registry.descriptor(SCOPE, label["@id"])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"type": "integer", "minimum": "0"},
+        {"type": "string", "enum": []},
+        {"type": "string", "minLength": -1},
+        {"type": "string", "title": None},
+        {"type": ["string", {}]},
+    ],
+)
+def test_unusable_keyword_is_refused(field: dict[str, Any]) -> None:
+    """What no record could be checked against never becomes a schema."""
+    with pytest.raises(ResourceInvalid):
+        new_registry().create_field_group(SCOPE, group_body(a=field))

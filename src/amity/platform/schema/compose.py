@@ -139,7 +139,8 @@ class _Follower:
             elif key in node:
                 children[key] = node[key]
         if isinstance(node.get("required"), list):
-            children["required"] = [plain_name(name) for name in node["required"]]
+            named = (name for name in node["required"] if isinstance(name, str))
+            children["required"] = [plain_name(name) for name in named]
         return children
 
 

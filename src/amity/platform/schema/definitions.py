@@ -10,13 +10,14 @@ from typing import Any
 
 import re2
 
-from amity.platform.schema.compose import Node, references
+from amity.platform.schema.compose import DEPTH_MAX, Node, references
 from amity.platform.schema.errors import ResourceInvalid
 from amity.platform.schema.names import Kind, plain_name
 from amity.platform.schema.snapshot import ADHOC_V2, Snapshot
 from amity.platform.schema.standard import standard_fields
 
-TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array"})
+TYPES = ("string", "number", "integer", "boolean", "object", "array")
+_NODE_TYPES = (*TYPES, "null")
 MAP_KEYS_MAX = 16
 """Keys a custom map may name. Behaviour: platform-collect.md §2."""
 
@@ -30,16 +31,30 @@ SERVER_KEYS = (
 )  # fmt: skip
 """What the registry says of a resource; in a request body it is ignored."""
 
+_FORMS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("$ref", "title", "description", "pattern", "format", "meta:xdmType"), (str,)),
+    **dict.fromkeys(("properties", "definitions", "meta:enum", "items"), (dict,)),
+    **dict.fromkeys(("allOf", "enum", "required", "meta:labels"), (list,)),
+    **dict.fromkeys(("minimum", "maximum", "multipleOf"), (int, float)),
+    **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum"), (int, float)),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), (int,)),
+    **dict.fromkeys(("minProperties", "maxProperties"), (int,)),
+    "type": (str, list),
+    "additionalProperties": (dict, bool),
+    "uniqueItems": (bool,),
+}
+"""Keyword → the Python types of its value; null is none of them."""
+
 _NAME = re2.compile(r"^[A-Za-z0-9$][A-Za-z0-9_$-]*$")
 _BEHAVIOR_PART = "/xdm/data/"
 
 
-def kept_body(kind: Kind, body: Any) -> Node:
+def kept_body(body: Any) -> Node:
     """The part of a request body that is kept."""
     if not isinstance(body, dict):
         raise ResourceInvalid("the body is a JSON object that describes the resource")
     kept = {key: value for key, value in body.items() if key not in SERVER_KEYS}
-    if kind != "class" and kept.get("meta:extends") != [ADHOC_V2]:
+    if kept.get("meta:extends") != [ADHOC_V2]:
         kept.pop("meta:extends", None)
     kept.setdefault("type", "object")
     return kept
@@ -52,13 +67,16 @@ def check(kind: Kind, body: Node, snapshot: Snapshot, tenant: str) -> None:
         raise ResourceInvalid(f"a {kind.replace('_', ' ')} needs a title")
     if len(title) > TITLE_CHARS_MAX:
         raise ResourceInvalid(f"a title has at most {TITLE_CHARS_MAX} characters")
+    tags = body.get("meta:immutableTags", [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ResourceInvalid('meta:immutableTags is a list of tags: ["union"]')
+    _check_nodes(body, f"{kind.replace('_', ' ')} {title!r}")
     for reference in references(body):
         if snapshot.get(reference) is None:
             raise ResourceInvalid(
                 f"the reference {reference!r} leads nowhere: create that resource first",
                 reference=reference,
             )
-    _check_nodes(body, f"{kind.replace('_', ' ')} {title!r}")
     _CHECKS[kind](body, snapshot, tenant)
 
 
@@ -109,7 +127,7 @@ def _check_field_group(body: Node, snapshot: Snapshot, tenant: str) -> None:
 def _check_data_type(body: Node, _snapshot: Snapshot, _tenant: str) -> None:
     parts = ("properties", "items", "definitions", "allOf", "additionalProperties")
     if body.get("type") not in TYPES:
-        raise ResourceInvalid(f"a data type needs a type, one of {', '.join(sorted(TYPES))}")
+        raise ResourceInvalid(f"a data type needs a type, one of {', '.join(TYPES)}")
     if body["type"] in ("object", "array") and not any(part in body for part in parts):
         raise ResourceInvalid("a data type needs properties (object) or items (array)")
 
@@ -141,17 +159,27 @@ def _check_namespace(body: Node, tenant: str) -> None:
             )
 
 
-def _check_nodes(node: Any, place: str) -> None:
-    for at, found in _nodes(node, ""):
-        kind = found.get("type")
+def _check_nodes(body: Node, place: str) -> None:
+    for at, node in _nodes(body, ""):
+        for key, forms in _FORMS.items():
+            if key in node and not _is_form(node[key], forms):
+                raise ResourceInvalid(f"{place}: {key} of {at or '/'} is {node[key]!r}", path=at)
+        kind = node.get("type")
         kinds = kind if isinstance(kind, list) else [kind]
-        if kind is not None and not all(each in TYPES or each == "null" for each in kinds):
+        if kind is not None and not all(each in _NODE_TYPES for each in kinds):
             raise ResourceInvalid(f"{place}: {at} has the unknown type {kind!r}", path=at)
-        if not isinstance(found.get("enum", []), list):
-            raise ResourceInvalid(f"{place}: enum of {at} is a list", path=at)
-        _check_pattern(found.get("pattern"), f"{place}: {at}")
-        for name in found.get("properties", {}):
+        if node.get("enum") == []:
+            raise ResourceInvalid(f"{place}: enum of {at} allows no value at all", path=at)
+        _check_pattern(node.get("pattern"), f"{place}: {at}")
+        for name in node.get("properties", {}):
             _check_name(name, at, place)
+
+
+def _is_form(value: Any, forms: tuple[type, ...]) -> bool:
+    """Whether a keyword's value is of one of its forms; true and false are no numbers."""
+    if isinstance(value, bool):
+        return bool in forms
+    return isinstance(value, forms)
 
 
 def _check_name(name: str, at: str, place: str) -> None:
@@ -180,6 +208,8 @@ def _nodes(node: Any, at: str) -> Iterator[tuple[str, Node]]:
     """Every schema node below, with the JSON pointer to it."""
     if not isinstance(node, dict):
         raise ResourceInvalid(f"{at or '/'} describes a field: it is an object", path=at)
+    if at.count("/") > 2 * DEPTH_MAX:
+        raise ResourceInvalid(f"fields are nested deeper than {DEPTH_MAX} levels")
     yield at, node
     for key in ("properties", "definitions"):
         children = node.get(key, {})

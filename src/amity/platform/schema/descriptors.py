@@ -38,6 +38,13 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 }
 """Type → fields it must have beside @type and xdm:sourceSchema."""
 
+_TEXTS = (
+    "xdm:sourceProperty", "xdm:namespace", "xdm:destinationSchema", "xdm:destinationProperty",
+    "xdm:destinationNamespace", "xdm:identityNamespace", "xdm:granularity", "xdm:cardinality",
+    "xdm:property",
+)  # fmt: skip
+_MANY_PATHS = frozenset({DEPRECATED, LABEL, PRIMARY_KEY})
+IDENTITY_PROPERTIES = frozenset({"xdm:code", "xdm:id"})
 CARDINALITIES = frozenset({"M:1", "1:1", "1:0", "M:0"})
 GRANULARITIES = frozenset({"hour", "day", "week", "month", "quarter", "year"})
 
@@ -49,10 +56,12 @@ def checked(body: Any, full: Node) -> dict[str, Any]:
     if missing:
         raise ResourceInvalid(f"a {kind} needs {', '.join(missing)}", missing=missing)
     kept = {**body, "xdm:sourceVersion": body.get("xdm:sourceVersion", 1)}
+    _check_texts(kind, body)
     for path in _paths(body):
         _check_path(kind, path, full)
     if kind == IDENTITY:
         kept["xdm:property"] = body.get("xdm:property", "xdm:code")
+        _one_of(kept["xdm:property"], IDENTITY_PROPERTIES, "xdm:property")
         kept["xdm:isPrimary"] = _boolean(body.get("xdm:isPrimary", False))
     if kind == RELATIONSHIP:
         _one_of(kept.setdefault("xdm:cardinality", "M:1"), CARDINALITIES, "xdm:cardinality")
@@ -68,11 +77,11 @@ def checked(body: Any, full: Node) -> dict[str, Any]:
 def check_type(body: Any) -> str:
     """The descriptor's type; refuses what is none."""
     kind = body.get("@type") if isinstance(body, dict) else None
-    if kind not in REQUIRED:
+    if not isinstance(kind, str) or kind not in REQUIRED:
         raise ResourceInvalid(f"@type {kind!r} is none of {', '.join(REQUIRED)}")
     if not isinstance(body.get("xdm:sourceSchema"), str):
         raise ResourceInvalid(f"a {kind} needs xdm:sourceSchema, the $id of a schema")
-    return str(kind)
+    return kind
 
 
 def path_of(pointer: str) -> tuple[str, ...]:
@@ -132,6 +141,8 @@ def labels_of(body: Mapping[str, Any]) -> tuple[str, ...]:
     given = body.get("xdm:labels", body.get("xdm:label", ()))
     if isinstance(given, str):
         return (given,)
+    if not isinstance(given, list):
+        return ()
     return tuple(label for label in given if isinstance(label, str))
 
 
@@ -142,13 +153,24 @@ def field_labels(
     found: dict[str, set[str]] = {}
     for path, node in declared:
         own = node.get("meta:labels", node.get("meta:usageLabels", ()))
-        if own:
-            found.setdefault("/".join(path), set()).update(own)
+        names = [label for label in own if isinstance(label, str)] if isinstance(own, list) else []
+        if names:
+            found.setdefault("/".join(path), set()).update(names)
     for each in descriptors:
         if each["@type"] == LABEL:
             for pointer in _paths(each):
                 found.setdefault("/".join(path_of(pointer)), set()).update(labels_of(each))
     return {path: tuple(sorted(labels)) for path, labels in found.items()}
+
+
+def _check_texts(kind: str, body: Mapping[str, Any]) -> None:
+    for name in _TEXTS:
+        value = body.get(name, "")
+        many = name == "xdm:sourceProperty" and kind in _MANY_PATHS
+        if many and isinstance(value, list) and all(isinstance(each, str) for each in value):
+            continue
+        if not isinstance(value, str):
+            raise ResourceInvalid(f"{name} of a {kind} is a text, not {value!r}")
 
 
 def _paths(body: Mapping[str, Any]) -> Iterator[str]:

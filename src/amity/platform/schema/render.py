@@ -132,8 +132,10 @@ def _finished(
 def _put_names(body: Node, descriptors: list[dict[str, Any]]) -> None:
     """The names an alternate display descriptor gives a field are the ones people see."""
     for each in descriptors:
-        node = _node_at(body, path_of(each.get("xdm:sourceProperty") or "/"))
-        if each["@type"] != ALTERNATE or node is None:
+        if each["@type"] != ALTERNATE:
+            continue
+        node = _node_at(body, path_of(each["xdm:sourceProperty"]))
+        if node is None:
             continue
         for key, target in (("xdm:title", "title"), ("xdm:description", "description")):
             texts = each.get(key)
@@ -147,11 +149,13 @@ def _put_names(body: Node, descriptors: list[dict[str, Any]]) -> None:
 
 def _drop_deprecated(body: Node, descriptors: list[dict[str, Any]]) -> None:
     for each in descriptors:
-        given = each.get("xdm:sourceProperty", [])
+        if each["@type"] != DEPRECATED:
+            continue
+        given = each["xdm:sourceProperty"]
         for pointer in given if isinstance(given, list) else [given]:
             path = path_of(pointer)
             parent = _node_at(body, path[:-1])
-            if each["@type"] == DEPRECATED and parent is not None:
+            if parent is not None:
                 parent.get("properties", {}).pop(path[-1], None)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+import jsonschema_rs
+
 from amity.kernel.clock import BusinessClock, to_iso
 from amity.kernel.ids import IdSource
 from amity.kernel.json_patch import apply_patch
@@ -45,6 +47,13 @@ class Dependents(Protocol):
         """Whether data was collected under it."""
 
 
+class NamespaceCodes(Protocol):
+    """Knows identity namespaces: the identity stage."""
+
+    def by_number(self, scope: Scope, number: str) -> dict[str, Any] | None:
+        """The namespace of an id number, with its `code`."""
+
+
 class _Held(NamedTuple):
     version: int
     signature: tuple[Any, ...]
@@ -70,6 +79,8 @@ class SchemaRegistry:
         self._clock = clock
         self._held: dict[Scope, _Held] = {}
         self._dependents: list[Dependents] = []
+        self.namespaces: NamespaceCodes | None = None
+        """Reads `xdm:id` in identity descriptors (wired in `app`); None: only codes are read."""
 
     def add_dependents(self, dependents: Dependents) -> None:
         """Let a later stage say which schemas it holds data under (wired in `app`)."""
@@ -127,7 +138,7 @@ class SchemaRegistry:
         `id` is the URI it had elsewhere, when it is imported.
         """
         snapshot = self.snapshot(scope)
-        kept = kept_body(kind, body)
+        kept = kept_body(body)
         id = id or resource_id(self.tenant, kind, self._ids.hex(40))
         digest = alt_id(id).rpartition(".")[2]
         kept = {"$id": id, **_namespaced(kind, kept, digest)}
@@ -135,7 +146,7 @@ class SchemaRegistry:
         self._check_title(snapshot, kind, kept)
         fresh = Stored(kind, alt_id(id), kept, 1, 0, 0, standard=False)
         after = snapshot.with_resource(fresh)
-        strict(after.full(id))
+        _check_usable(after.full(id))
         if kind == "schema" and fresh.in_union:
             _check_union(after, fresh)
         document = self._documents.put(scope, kind, fresh.alt_id, kept, if_version=0)
@@ -145,7 +156,7 @@ class SchemaRegistry:
     def replace(self, scope: Scope, kind: Kind, id: str, body: Any, *, actor: str = "") -> Stored:
         """Give a resource a new definition."""
         old = self._own(scope, kind, id)
-        return self._change(scope, old, kept_body(kind, body), actor)
+        return self._change(scope, old, kept_body(body), actor)
 
     def patch(
         self, scope: Scope, kind: Kind, id: str, operations: Any, *, actor: str = ""
@@ -156,7 +167,7 @@ class SchemaRegistry:
         if old.body.get("meta:extends"):
             shown["meta:extends"] = old.body["meta:extends"]
         patched = apply_patch(shown, operations)
-        return self._change(scope, old, kept_body(kind, patched), actor)
+        return self._change(scope, old, kept_body(patched), actor)
 
     def delete(self, scope: Scope, kind: Kind, id: str, *, actor: str = "") -> None:
         """Delete a resource nothing is made of."""
@@ -173,8 +184,9 @@ class SchemaRegistry:
             raise ResourceInUse(
                 f"schema {old.body['title']!r} is enabled for Profile or has datasets: it stays"
             )
-        for each in snapshot.descriptors_of(old.id):
-            self._documents.delete(scope, DESCRIPTOR, each["@id"])
+        for each in self.descriptors(scope):
+            if each["xdm:sourceSchema"] == old.id:
+                self._documents.delete(scope, DESCRIPTOR, each["@id"])
         self._documents.delete(scope, kind, old.alt_id)
         self._remember(scope, old.alt_id, actor, [{"action": "deleted", "path": "/"}])
 
@@ -238,11 +250,25 @@ class SchemaRegistry:
         kept |= {"@id": id, "xdm:sourceSchema": schema.id}
         _check_targets(snapshot, kept)
         if kind == IDENTITY:
+            kept |= self._namespace_code(scope, kept)
             _check_identity(snapshot, schema, kept)
         self._documents.put(scope, DESCRIPTOR, id, kept)
         what = {"action": "descriptor set", "path": kept.get("xdm:sourceProperty"), "value": kind}
         self._remember(scope, schema.alt_id, actor, [what])
         return kept
+
+    def _namespace_code(self, scope: Scope, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """A namespace named by number is kept by its code."""
+        if kept["xdm:property"] != "xdm:id":
+            return {}
+        number = kept["xdm:namespace"]
+        found = self.namespaces.by_number(scope, number) if self.namespaces else None
+        if found is None:
+            raise ResourceInvalid(
+                f"there is no identity namespace with the id {number!r}; send its code with "
+                "xdm:property xdm:code"
+            )
+        return {"xdm:namespace": found["code"], "xdm:property": "xdm:code"}
 
     def _check_primary_free(self, scope: Scope, old: dict[str, Any], new: dict[str, Any]) -> None:
         if not (old["@type"] == IDENTITY and old.get("xdm:isPrimary")):
@@ -270,7 +296,7 @@ class SchemaRegistry:
         self._check_title(snapshot, old.kind, kept)
         fresh = old._replace(body=kept, version=old.version + 1)
         after = snapshot.with_resource(fresh)
-        strict(after.full(old.id))
+        _check_usable(after.full(old.id))
         if old.in_union and not fresh.in_union:
             raise BreakingChange("a schema once enabled for Profile stays so: keep the union tag")
         if fresh.in_union and not old.in_union:
@@ -287,6 +313,8 @@ class SchemaRegistry:
             if schema.alt_id != old.alt_id and old.id not in before.extends(schema):
                 continue
             new = strict(after.full(schema.id))
+            if schema.alt_id != old.alt_id:
+                _check_usable(after.full(schema.id))
             if not (schema.in_union or self._in_use(scope, schema.id)):
                 continue
             changes = list(breaking(strict(before.full(schema.id)), new))
@@ -344,6 +372,14 @@ def _namespaced(kind: Kind, body: Node, digest: str) -> Node:
     fields = dict(body["properties"])
     fields[f"_{digest}"] = fields.pop(_ADHOC_FIELD)
     return {**body, "properties": fields, "meta:datasetNamespace": f"_{digest}"}
+
+
+def _check_usable(full: Node) -> None:
+    """Refuse what no record could be checked against: bad bounds, patterns, enumerations."""
+    try:
+        jsonschema_rs.Draft7Validator(strict(full), pattern_options=jsonschema_rs.RegexOptions())
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        raise ResourceInvalid(f"{full.get('title')!r} is no usable schema: {error}") from error
 
 
 def _check_union(snapshot: Snapshot, schema: Stored) -> None:

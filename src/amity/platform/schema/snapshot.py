@@ -19,6 +19,7 @@ from amity.platform.schema.compose import (
 )
 from amity.platform.schema.descriptors import (
     IDENTITY,
+    LABEL,
     field_labels,
     identities_of,
     path_of,
@@ -36,6 +37,7 @@ _BEHAVIORS: Mapping[str, Behavior] = {
     "https://ns.adobe.com/xdm/data/adhoc": "adhoc",
     ADHOC_V2: "adhoc",
 }
+_LABELLED_PARTS = ("class", "field_group")
 _UNION_EXTRAS = ("https://ns.adobe.com/xdm/context/identitymap",)
 _PROFILE_EXTRAS = ("https://ns.adobe.com/xdm/context/profile-segmentation",)
 
@@ -147,9 +149,17 @@ class Snapshot:
         )
 
     def descriptors_of(self, schema_id: str) -> list[dict[str, Any]]:
-        """What is said about the fields of one schema."""
+        """What is said about the fields of one schema; labels of its class and groups are its own."""
         wanted = alt_id(schema_id)
-        return [each for each in self.descriptors if alt_id(each["xdm:sourceSchema"]) == wanted]
+        found = self.get(schema_id)
+        extended = (self.get(each) for each in (self.extends(found) if found else ()))
+        parts = {each.alt_id for each in extended if each and each.kind in _LABELLED_PARTS}
+        return [
+            each
+            for each in self.descriptors
+            if (said_of := alt_id(each["xdm:sourceSchema"])) == wanted
+            or (each["@type"] == LABEL and said_of in parts)
+        ]
 
     def resolved(self, id: str) -> ResolvedSchema:
         """The schema (or the union, by its name) put together."""

@@ -59,7 +59,7 @@ def _create(registry: SchemaRegistry, scope: Scope, resource: dict[str, Any], ac
     id = resource["$id"]
     if registry.snapshot(scope).get(id) is not None:
         raise ImportRefused(f"{alt_id(id)} exists already")
-    return registry.create(scope, kind, kept_body(kind, resource), actor=actor, id=id)
+    return registry.create(scope, kind, kept_body(resource), actor=actor, id=id)
 
 
 def _outgoing(stored: Stored) -> dict[str, Any]:
