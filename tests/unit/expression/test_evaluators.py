@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,10 @@ from amity.expression.evaluators.closures import compile_rule
 from amity.expression.evaluators.rows import evaluate, ordered
 from amity.expression.syntax.pql import parse
 from amity.expression.times import NEVER
+from amity.expression.values import truth
 from amity.kernel.clock import DAY_MS, HOUR_MS, from_iso, to_iso
+from amity.platform.segmentation.batch import bitmaps_of
+from amity.platform.segmentation.fused import Table, fused
 
 NOW = from_iso("2024-03-31T10:30:00Z")
 
@@ -196,3 +201,108 @@ def test_within_a_day_after_takes_both_ends_in(after_ms: int, inside: bool) -> N
     profile = {"a": to_iso(NOW), "b": to_iso(NOW + after_ms)}
 
     assert evaluate(rule, profile, [], NOW).value is inside
+
+
+INSTANT = pa.timestamp("ms", "UTC")
+META = [
+    pa.field("_amity_time", pa.int64()),
+    pa.field("_amity_received", pa.int64()),
+    pa.field("_amity_identity", pa.string()),
+    pa.field("_amity_partition", pa.int32()),
+    pa.field("_amity_offset", pa.int64()),
+    pa.field("_amity_n", pa.int32()),
+]
+ITEM = pa.struct([("SKU", pa.string()), ("quantity", pa.float64())])
+EVENTS = pa.schema(
+    [
+        pa.field("_id", pa.string()),
+        pa.field("timestamp", INSTANT),
+        pa.field("eventType", pa.string()),
+        pa.field("total", pa.float64()),
+        pa.field("items", pa.list_(ITEM)),
+        *META,
+    ]
+)
+PROFILES = pa.schema(
+    [
+        pa.field("age", pa.float64()),
+        pa.field("city", pa.string()),
+        pa.field("tags", pa.list_(pa.string())),
+        pa.field("birth", INSTANT),
+        pa.field("address", pa.struct([("code", pa.string())])),
+        *META,
+    ]
+)
+
+people = st.lists(st.tuples(profiles, events), min_size=1, max_size=12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(rules(), min_size=4, max_size=12), people)
+def test_one_query_agrees_with_rows(
+    texts: list[str], found: list[tuple[dict[str, Any], list[dict[str, Any]]]]
+) -> None:
+    """Every rule has the members the meaning gives it; what is refused is named."""
+    asked = [("seg", parse("age > 3")), *((f"r{n}", parse(text)) for n, text in enumerate(texts))]
+    query = fused(asked, profiles=[Table("t0", PROFILES)], events=[Table("t1", EVENTS)], now_ms=NOW)
+
+    rows = run(query.statement.sql("duckdb"), found)
+    bitmaps = bitmaps_of(rows, query.audiences)
+
+    for id, rule in asked:
+        if id in query.refused:
+            assert query.refused[id]
+            continue
+        expected = {n for n, one in enumerate(found) if holds(rule, *one)}
+        assert set(bitmaps[id]) == expected, texts[int(id[1:])] if id != "seg" else id
+
+
+def holds(rule: Any, profile: dict[str, Any], found: list[dict[str, Any]]) -> bool:
+    member = truth(evaluate(parse("age > 3"), profile, [], NOW).value)
+    audiences = {"seg"} if member else set()
+    return truth(evaluate(rule, profile, found, NOW, audiences=audiences).value)
+
+
+def run(statement: str, found: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> pa.Table:
+    """The query over tables of these people."""
+    meta = {"_amity_received": 1, "_amity_partition": 0, "_amity_offset": 0, "_amity_n": 0}
+    profile_rows = [
+        {**typed(profile), **meta, "_amity_identity": f"id:{n}"}
+        for n, (profile, _) in enumerate(found)
+    ]
+    event_rows = [
+        {**typed(event), **meta, "_amity_identity": f"id:{n}", "_amity_time": at(event)}
+        for n, (_, events) in enumerate(found)
+        for event in events
+    ]
+    numbers = range(len(found))
+    connection = duckdb.connect()
+    connection.register("t0", pa.Table.from_pylist(profile_rows, PROFILES))
+    connection.register("t1", pa.Table.from_pylist(event_rows, EVENTS))
+    member = pa.table({"identity": [f"id:{n}" for n in numbers], "n": list(numbers)})
+    connection.register("member", member)
+    try:
+        return connection.sql(statement).to_arrow_table()
+    except duckdb.Error as error:
+        raise AssertionError(f"{error}\n{statement}") from error
+    finally:
+        connection.close()
+
+
+def at(event: dict[str, Any]) -> int:
+    return from_iso(event["timestamp"])
+
+
+def typed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as the lake holds it."""
+    times = {name: from_iso(record[name]) for name in ("timestamp", "birth") if name in record}
+    return {**record, **times}
+
+
+def test_what_a_query_cannot_say_is_refused_by_name() -> None:
+    """And the others are evaluated all the same."""
+    asked = [("a", parse("xEvent.topN(total, 2).exists(total > 1)")), ("b", parse("age > 1"))]
+    query = fused(asked, profiles=[Table("t0", PROFILES)], events=[], now_ms=NOW)
+
+    assert query.audiences == ("b",)
+    assert "topN" in query.refused["a"]
