@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
+from amity.platform.identity.store import profile_of
 from amity.platform.profile.merge import Policy
 from amity.platform.profile.policies import MergePolicies
 from amity.platform.profile.service import Profile, Profiles
@@ -59,9 +60,10 @@ class ProfilePeople:
     def _find(self, reader: Reader, scope: Scope, id: ProfileId, policy: Policy) -> Profile | None:
         """A profile id is the name of one of the person's identities: a merge moves it elsewhere."""
         found = self._profiles.profile(reader, scope, id, policy)
-        if found is not None:
+        if found is not None and found.id == id:
             return found
         identity = self._profiles.identity_of(reader, scope, id)
         if identity is None:
             return None
-        return self._profiles.of_identity(reader, scope, identity, policy)
+        home = profile_of(reader, scope, identity)
+        return self._profiles.profile(reader, scope, home, policy)
