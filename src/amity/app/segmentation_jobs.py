@@ -70,10 +70,9 @@ def segmentation_routes(core: Core, platform: Platform, append: Append) -> APIRo
         audiences=platform.audiences,
         batch=BatchEvaluation(
             lake=core.lake,
-            state=core.state,
+            datasets=platform.catalog,
             audiences=platform.audiences,
-            catalog=platform.catalog,
-            policies=platform.policies,
+            state=core.state,
         ),
         members=platform.members,
         state=core.state,

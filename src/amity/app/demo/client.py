@@ -84,6 +84,10 @@ class Platform:
             )
         return _json(reply)
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
     def post(self, path: str, body: Any, **options: Any) -> Any:
         """POST a JSON body."""
         return self.call("POST", path, body=body, **options)
