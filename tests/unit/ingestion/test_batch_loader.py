@@ -568,3 +568,40 @@ async def test_lake_declares_success(depot: Depot) -> None:
     assert depot.batch(SCOPE, batch.id).status == "success"
     assert depot.batch(SCOPE, batch.id).completed_ms == depot.shop.clock.now_ms()
     assert depot.batch(SCOPE, refused.id).status == "failed"
+
+
+async def test_batch_whose_dataset_is_gone_fails(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset deleted meanwhile fails its batch with the reason; the loader goes on."""
+    batch = depot.create()
+    depot.put(batch, "a.json", LINES)
+    await depot.service.act(SCOPE, batch, "COMPLETE")
+
+    def gone(scope: Scope, id: str) -> Any:
+        raise NotFound(f"there is no dataset {id!r}")
+
+    monkeypatch.setattr(depot.shop, "dataset", gone)
+    depot.run()
+
+    assert depot.batch(SCOPE, batch).status == "failed"
+    assert "no dataset" in depot.batch(SCOPE, batch).errors[0]["description"]
+
+
+async def test_loader_leaves_diagnostics_only(depot: Depot) -> None:
+    """What went to the log is not kept twice; an upload that broke off is not kept at all."""
+    batch = depot.create()
+    depot.put(batch, "a.json", LINES)
+    (depot.files.of(SCOPE, batch).root / "drafts" / "left-by-a-kill").write_bytes(b"half")
+    await depot.service.act(SCOPE, batch, "COMPLETE")
+    depot.run()
+    root = depot.files.of(SCOPE, batch).root
+
+    assert sorted(
+        path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()
+    ) == [
+        "claim",
+        "files/a.json",
+        "meta/input_files/fileMetaData1.json",
+        "work/summary",
+    ]

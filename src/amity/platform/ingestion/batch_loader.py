@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 
 from amity.flow.failed import FAILED_TOPIC
-from amity.kernel.errors import AmityError, Corrupt
+from amity.kernel.errors import AmityError, Corrupt, Terminal
 from amity.kernel.limits import STEP_BATCH_RECORDS_MAX
 from amity.kernel.scope import Scope
 from amity.platform.catalog.batches import Batch, BatchStatus
@@ -127,7 +127,12 @@ class BatchLoader:
             return
         started_ms = batch.started_ms or now_ms
         batch = self._put(scope, batch, "processing", started_ms, started_ms=started_ms)
-        validator = self._validators.of(scope, batch.dataset_id)
+        try:
+            validator = self._validators.of(scope, batch.dataset_id)
+        except Terminal as error:
+            told = [{"code": error.code or CORRUPT, "description": error.message}]
+            self._put(scope, batch, "failed", now_ms, completed_ms=now_ms, errors=told)
+            return
         task = _Task(scope, batch, folder, validator, started_ms)
         summary = summary_of(folder) or self._check(task)
         self._append_failed(folder)

@@ -165,9 +165,10 @@ def spooled(folder: BatchFolder, what: str) -> Iterator[bytes]:
 
 
 def forget_spool(folder: BatchFolder) -> None:
-    """Drop what the log holds now; diagnostics and the summary stay."""
-    for name in ("frames", "failed"):
+    """Drop what the log holds now, and what never became a file; diagnostics stay."""
+    for name in ("frames", "failed", "unquoted"):
         (folder.root / "work" / name).unlink(missing_ok=True)
+    shutil.rmtree(folder.root / "drafts", ignore_errors=True)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

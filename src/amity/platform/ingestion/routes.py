@@ -16,11 +16,11 @@ from fastapi.responses import JSONResponse
 from amity.access.guard import needs
 from amity.access.principal import Principal
 from amity.kernel.errors import TooLarge, WrongMediaType
-from amity.kernel.limits import BODY_BYTES_MAX
+from amity.kernel.limits import BATCH_FILE_BYTES_MAX, BODY_BYTES_MAX
 from amity.platform.catalog.render import shown_batch
 from amity.platform.ingestion.batch_files import Draft
 from amity.platform.ingestion.batches import BatchImport
-from amity.platform.ingestion.errors import BadBatch
+from amity.platform.ingestion.errors import BadBatch, FileTooLarge
 from amity.platform.ingestion.validation import parsed
 from amity.tabular.formats import InputFormat
 from amity.tabular.read import rows
@@ -68,6 +68,12 @@ def _files(routes: APIRouter, imports: BatchImport) -> None:
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             raise WrongMediaType(
                 "send the file itself as application/octet-stream, not as a multipart form"
+            )
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > BATCH_FILE_BYTES_MAX:
+            raise FileTooLarge(
+                f"a file put in one request has at most {BATCH_FILE_BYTES_MAX} bytes: upload it in "
+                "parts (?action=INITIALIZE)"
             )
         draft = await run_in_threadpool(imports.draft, principal.scope, batch, dataset, name)
         created = await _received(request, draft)
