@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, Self, cast
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +27,7 @@ from amity.tabular.values import plain_rows, plain_schema
 
 _SLICE_ROWS = 65_536
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-_FORMULA = r"^[=+\-@\t\r]"
+_FORMULA = b"=+-@\t\r"
 _NUMBER = r"^[+\-]?[0-9]+(\.[0-9]+)?([eE][+\-]?[0-9]+)?$"
 
 
@@ -261,37 +263,65 @@ def _as_json(column: pa.Array) -> pa.Array:
 
 
 def _text_cells(column: pa.Array, dialect: CsvDialect) -> pa.Array:
-    guarded = _guarded(column)
-    shaped = _quoted(guarded, dialect) if dialect.quote else _unquoted(guarded, dialect)
-    blank = pc.equal(column, "")
-    if pc.any(blank).as_py():
+    column = _guarded(column)
+    shaped = _quoted(column, dialect) if dialect.quote else _unquoted(column, dialect)
+    if dialect.empty and (blank := pc.fill_null(pc.equal(column, ""), False)).true_count:  # noqa: FBT003
         shaped = pc.if_else(blank, pa.scalar(dialect.empty, pa.large_string()), shaped)
     return pc.fill_null(shaped, dialect.null)
 
 
+class _Texts:
+    """The bytes of a column, looked at all at once: most columns need no cell changed."""
+
+    def __init__(self, column: pa.Array) -> None:
+        offsets = np.frombuffer(column.buffers()[1], np.int64)
+        self._starts = offsets[column.offset : column.offset + len(column)]
+        self._ends = offsets[column.offset + 1 : column.offset + len(column) + 1]
+        data = column.buffers()[2]
+        self._data = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+        inside = self._data[self._starts[0] : self._ends[-1]] if len(column) else self._data
+        self.all = inside.tobytes()
+
+    def first_in(self, letters: bytes) -> npt.NDArray[np.bool_]:
+        """Which cells begin with one of these."""
+        return self._at(self._starts, letters)
+
+    def last_in(self, letters: bytes) -> npt.NDArray[np.bool_]:
+        """Which cells end with one of these."""
+        return self._at(self._ends - 1, letters)
+
+    def _at(self, places: npt.NDArray[np.int64], letters: bytes) -> npt.NDArray[np.bool_]:
+        if not self._data.size:
+            return np.zeros(len(self._starts), np.bool_)
+        wanted = np.zeros(256, np.bool_)
+        wanted[list(letters)] = True
+        found = wanted[self._data[np.clip(places, 0, self._data.size - 1)]]
+        return found & (self._starts < self._ends)
+
+
 def _guarded(column: pa.Array) -> pa.Array:
-    risky = pc.match_substring_regex(column, _FORMULA)
-    if not pc.any(risky).as_py():
+    risky = _Texts(column).first_in(_FORMULA)
+    if not risky.any():
         return column
-    risky = pc.and_(risky, pc.invert(pc.match_substring_regex(column, _NUMBER)))
-    return _where(risky, column, lambda cells: _prefixed("'", cells))
+    number = pc.fill_null(pc.match_substring_regex(column, _NUMBER), True)  # noqa: FBT003
+    guard = pc.and_(pa.array(risky), pc.invert(number))
+    return _where(guard, column, lambda cells: _prefixed("'", cells))
 
 
 def _quoted(column: pa.Array, dialect: CsvDialect) -> pa.Array:
-    special = f"{dialect.delimiter}{dialect.quote}{dialect.escape}\r\n"
-    inside = "".join(f"\\x{ord(letter):02x}" for letter in special)
-    # A text equal to the word for null is told apart from it by its quotes.
-    words = "|".join(f"^{_literal(word)}$" for word in {dialect.null, dialect.empty} if word)
-    pattern = f"[{inside}]|^ | $" + (f"|{words}" if words else "")
     if dialect.quote_all:
         return _enclosed(column, dialect)
-    return _where(
-        pc.match_substring_regex(column, pattern), column, lambda cells: _enclosed(cells, dialect)
-    )
-
-
-def _literal(word: str) -> str:
-    return "".join(f"\\x{{{ord(letter):x}}}" for letter in word)
+    texts = _Texts(column)
+    special = f"{dialect.delimiter}{dialect.quote}{dialect.escape}\r\n"
+    mask = pa.array(texts.first_in(b" ") | texts.last_in(b" "))
+    if any(letter.encode() in texts.all for letter in special):
+        inside = "".join(f"\\x{ord(letter):02x}" for letter in special)
+        mask = pc.or_(mask, pc.match_substring_regex(column, f"[{inside}]"))
+    # A text equal to the word for null is told apart from it by its quotes.
+    for word in {dialect.null, dialect.empty}:
+        if word and word.encode() in texts.all:
+            mask = pc.or_(mask, pc.equal(column, word))
+    return _where(mask, column, lambda cells: _enclosed(cells, dialect))
 
 
 def _enclosed(cells: pa.Array, dialect: CsvDialect) -> pa.Array:
@@ -308,6 +338,8 @@ def _unquoted(column: pa.Array, dialect: CsvDialect) -> pa.Array:
         return pc.replace_substring_regex(cells, r"\r\n|\r|\n", " ")
 
     special = f"{dialect.delimiter}{dialect.escape}\r\n"
+    if not any(letter.encode() in _Texts(column).all for letter in special):
+        return column
     inside = "".join(f"\\x{ord(letter):02x}" for letter in special)
     return _where(pc.match_substring_regex(column, f"[{inside}]"), column, escaped)
 
