@@ -36,7 +36,9 @@ from amity.platform.governance.book import PolicyBook
 from amity.platform.governance.lineage import AudienceFacts, Source
 from amity.platform.governance.service import Governance
 from amity.platform.segmentation.model import MEMBERSHIPS_TOPIC, MembershipChanged
-from amity.storage.ports import Entry
+from amity.storage.ports import Entry, Log, State
+from amity.storage.sqlite.log import SqliteLog
+from amity.storage.sqlite.state import SqliteState
 from amity.testing.memory import MemoryDocuments, MemoryLog, MemoryState
 from amity.transports.outbound import Outbound
 
@@ -120,11 +122,12 @@ class Plain:
 class Shop:
     """Everything between a membership and a file, wired as the application wires it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sqlite: bool = False) -> None:
         self.exports = folder / "exports"
         self.clock = VirtualBusinessClock(from_iso(START))
         self.documents = MemoryDocuments(self.clock)
-        self.log, self.state = MemoryLog(), MemoryState()
+        self.log: Log = SqliteLog(folder, writer=0) if sqlite else MemoryLog()
+        self.state: State = SqliteState(folder / "state.db") if sqlite else MemoryState()
         self.views_of: dict[str, dict[str, Any]] = {}
         self.homes: dict[str, str] = {}
         self.customers = Source(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from fastapi import FastAPI, Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shop import SCOPE, Shop, mapped
 
+from amity.access.principal import Permission, Principal
+from amity.app.problems import install
 from amity.platform.activation.adhoc import AdhocRuns
 from amity.platform.activation.errors import BadConnection, BadFlow, CannotRunNow
+from amity.platform.activation.routes import router
 from amity.platform.governance.errors import ViolationsError
 
 SELECTORS = "/transformations/0/params/segmentSelectors/selectors"
@@ -20,9 +26,12 @@ LABELLED = {("personalEmail", "address"): frozenset({"C4"})}
 EMAIL_POLICY = "corepolicy_0003"
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+@pytest.fixture(params=["memory", "sqlite"])
+def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    made = Shop(tmp_path, sqlite=request.param == "sqlite")
+    yield made
+    made.log.close()
+    made.state.close()
 
 
 def label_field(shop: Shop, *, on: bool = True) -> None:
@@ -342,6 +351,34 @@ def test_on_demand_is_full_and_extra(shop: Shop) -> None:
     ]
     with pytest.raises(CannotRunNow, match="not part of this dataflow"):
         adhoc(shop).order(SCOPE, {flow: ["poor"]})
+
+
+async def test_on_demand_over_http(shop: Shop) -> None:
+    """The documented call answers where the run can be followed; datasets are refused."""
+    app = FastAPI()
+    app.state.gate = Everyone()
+    install(app)
+    app.include_router(router(adhoc(shop), "http://127.0.0.1:9/"))
+    flow = shop.flow("rich")
+    shop.until("2024-01-05T12:00:00Z")
+    url = "/data/core/activation/disflowprovider/adhocrun"
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9") as client:
+        good = await client.post(url, json={"activationInfo": {flow: ["rich"]}})
+        bad = await client.post(url, json={"activationInfo": {"destinations": [{"datasets": []}]}})
+
+    (order,) = good.json()["order"]
+    run = order["statusURL"].rpartition("/runs/")[2]
+    assert (order["segment"], order["order"]) == ("rich", flow)
+    assert shop.flows.run(SCOPE, run)["metrics"]["statusSummary"]["status"] == "inProgress"
+    assert (bad.status_code, "datasets are not exported" in bad.json()["detail"]) == (400, True)
+
+
+class Everyone:
+    """A gate that lets everyone in."""
+
+    def authorize(self, request: Request, permission: Permission) -> Principal:
+        return Principal(id="me", kind="api_client", scope=SCOPE, permissions=frozenset())
 
 
 CONSENTS = st.sampled_from(

@@ -36,6 +36,7 @@ from amity.platform.activation.targets import (
     read_auth,
     spec_of,
     specs_of,
+    target_name,
 )
 from amity.platform.governance.lineage import Activation
 from amity.platform.governance.service import Governance
@@ -80,8 +81,8 @@ class StoredActivations:
         found: list[Activation] = []
         for body in self.flows(scope):
             if body.get("state") == "enabled":
-                target = find_target(scope, body, self._specs, self._connections)
-                found += read_flow(body).activations(target.name)
+                name = target_name(scope, body, self._connections)
+                found += read_flow(body).activations(name)
         return found
 
     def audience_used(self, scope: Scope, audience: str) -> str | None:

@@ -72,6 +72,14 @@ def find_target(
     return Target(name, spec, read_config(spec, base, target))
 
 
+def target_name(scope: Scope, flow: Mapping[str, Any], connections: Connections) -> str:
+    """The name people gave a destination; its id when the connections are gone."""
+    id = str((flow.get("targetConnectionIds") or [""])[0])
+    target = connections.target(scope, id) or {}
+    base = connections.base(scope, str(target.get("baseConnectionId", ""))) or {}
+    return str(target.get("name") or base.get("name") or id)
+
+
 def read_config(spec: DestinationSpec, base: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
     """Authentication and target parameters as the plug-in's own configuration."""
     auth = base.get("auth") or {}
