@@ -30,7 +30,7 @@ _FORMAT = {"persisted": True, "containerFormat": "parquet", "format": "parquet"}
 _NO_NAME = re2.compile(r"[^a-z0-9]+")
 
 
-def is_on(tags: dict[str, Any], tag: str, key: str = "enabled") -> bool:
+def is_on(tags: dict[str, list[str]], tag: str, key: str = "enabled") -> bool:
     """Whether a tag says ``key:true``, written with or without a blank.
 
     >>> is_on({"unifiedProfile": ["enabled: true"]}, "unifiedProfile")
@@ -38,11 +38,8 @@ def is_on(tags: dict[str, Any], tag: str, key: str = "enabled") -> bool:
     >>> is_on({"unifiedProfile": ["enabled:false"]}, "unifiedProfile")
     False
     """
-    values = tags.get(tag) or ()
-    return any(
-        isinstance(value, str) and value.replace(" ", "").lower() == f"{key}:true".lower()
-        for value in (values if isinstance(values, list) else [values])
-    )
+    wanted = f"{key}:true".lower()
+    return any(value.replace(" ", "").lower() == wanted for value in tags.get(tag, ()))
 
 
 def schema_id_of(body: dict[str, Any]) -> str:
@@ -66,7 +63,7 @@ def kept_body(body: Any) -> dict[str, Any]:
     kept["schemaRef"] = {"contentType": CONTENT_TYPE, **kept["schemaRef"], "id": id}
     kept.setdefault("fileDescription", dict(_FORMAT))
     tags = kept.setdefault("tags", {})
-    if not isinstance(tags, dict):
+    if not isinstance(tags, dict) or not all(_is_texts(values) for values in tags.values()):
         raise DatasetInvalid("tags is an object of lists of texts")
     tags.setdefault(TABLE_TAG, [table_name(name)])
     _refuse_expiration(kept)
@@ -107,8 +104,15 @@ def check_enabling(body: dict[str, Any], schema: ResolvedSchema) -> None:
         )
 
 
+def _is_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
 def _refuse_expiration(body: dict[str, Any]) -> None:
-    for name, extension in (body.get("extensions") or {}).items():
+    extensions = body.get("extensions", {})
+    if not isinstance(extensions, dict):
+        raise DatasetInvalid("extensions is an object")
+    for name, extension in extensions.items():
         if isinstance(extension, dict) and extension.get("rowExpiration"):
             raise DatasetInvalid(
                 f"extensions.{name}.rowExpiration: rows do not expire in this version; leave it out"

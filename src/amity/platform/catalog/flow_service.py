@@ -126,7 +126,7 @@ class FlowService:
 
     def create(self, scope: Scope, noun: Noun, body: dict[str, Any]) -> Shown:
         """Create an object of a noun; flows are checked by the kind of their target."""
-        made = {"name": "", **body, "id": self._ids.uuid()}
+        made = {"name": "", **_checked(body), "id": self._ids.uuid()}
         if noun == "connections":
             made = self._kind(made).connection_created(scope, made)
         elif noun == "flows":
@@ -135,7 +135,7 @@ class FlowService:
             made = self._flow_kind(scope, made).flow_changing(scope, None, made)
         elif "connectionSpec" not in made:
             made["connectionSpec"] = self._base(scope, made)["connectionSpec"]
-        sealed = self._sealed(made)
+        sealed = self._sealed(made, {})
         stored = self._documents.put(scope, _KINDS[noun], made["id"], sealed, if_version=0)
         if noun == "flows":
             self._flow_kind(scope, made).flow_changed(scope, made)
@@ -148,12 +148,14 @@ class FlowService:
     def opened(self, scope: Scope, noun: Noun, id: str) -> dict[str, Any]:
         """One object with its secrets in clear, for whoever connects; never answered over HTTP."""
         body = self._document(scope, noun, id).body
-        params = body.get("auth", {}).get("params", {})
+        params = _params(body)
+        if params is None:
+            return body
         clear = {
             name: self._secrets.decrypt(value) if name in SECRET_NAMES else value
             for name, value in params.items()
         }
-        return {**body, "auth": {**body["auth"], "params": clear}} if params else body
+        return {**body, "auth": {**body["auth"], "params": clear}}
 
     def find(self, scope: Scope, noun: Noun) -> list[Shown]:
         """All objects of a noun, in order of creation."""
@@ -167,8 +169,7 @@ class FlowService:
                 f"If-Match is {if_match!r}, the current etag is {document.etag!r}: read the object "
                 "again and send its etag in double quotes"
             )
-        after = apply_patch(document.body, operations)
-        after["id"] = id
+        after = {**_checked(apply_patch(document.body, operations)), "id": id}
         return self._save(scope, noun, document, after)
 
     def set_state(self, scope: Scope, id: str, state: Literal["enabled", "disabled"]) -> Shown:
@@ -206,11 +207,17 @@ class FlowService:
         ]
 
     def _save(self, scope: Scope, noun: Noun, document: Document, after: dict[str, Any]) -> Shown:
-        kind = self._flow_kind(scope, after) if noun == "flows" else None
-        if kind is not None:
+        kind = None
+        if noun == "flows":
+            self._check_parts(scope, after)
+            kind = self._flow_kind(scope, after)
             after = kind.flow_changing(scope, document.body, after)
         stored = self._documents.put(
-            scope, _KINDS[noun], document.id, self._sealed(after), if_version=document.version
+            scope,
+            _KINDS[noun],
+            document.id,
+            self._sealed(after, document.body),
+            if_version=document.version,
         )
         if kind is not None:
             kind.flow_changed(scope, after)
@@ -268,22 +275,29 @@ class FlowService:
             if id in used:
                 raise FlowThingInUse(f"flow {flow.id} uses it: delete the flow first", flow=flow.id)
 
-    def _sealed(self, body: dict[str, Any]) -> dict[str, Any]:
-        params = body.get("auth", {}).get("params")
-        if not isinstance(params, dict):
+    def _sealed(self, body: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+        """The body as it is kept: new secrets encrypted, those sent back as shown kept."""
+        params = _params(body)
+        if params is None:
             return body
+        kept = _params(before) or {}
         sealed = {
-            name: self._secrets.encrypt(value)
-            if name in SECRET_NAMES and isinstance(value, str) and not value.startswith("enc:")
-            else value
+            name: self._seal(name, value, kept.get(name)) if name in SECRET_NAMES else value
             for name, value in params.items()
         }
         return {**body, "auth": {**body["auth"], "params": sealed}}
 
+    def _seal(self, name: str, value: Any, kept: str | None) -> str:
+        if kept is not None and value in (kept, SHOWN_SECRET):
+            return kept
+        if not isinstance(value, str):
+            raise Invalid(f"auth.params.{name} is a text", path=f"/auth/params/{name}")
+        return self._secrets.encrypt(value)
+
     def _shown(self, scope: Scope, document: Document) -> Shown:
         body = document.body
-        params = body.get("auth", {}).get("params")
-        if isinstance(params, dict):
+        params = _params(body)
+        if params is not None:
             hidden = {
                 name: SHOWN_SECRET if name in SECRET_NAMES else value
                 for name, value in params.items()
@@ -329,3 +343,40 @@ class FlowService:
 def _based(body: dict[str, Any]) -> dict[str, Any]:
     base = body.get("baseConnectionId")
     return {"baseConnection": {"id": base}} if base else {}
+
+
+def _params(body: dict[str, Any]) -> dict[str, Any] | None:
+    params = body.get("auth", {}).get("params")
+    return params if isinstance(params, dict) else None
+
+
+_FORMS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("name", "description", "baseConnectionId", "state"), (str, "a text")),
+    **dict.fromkeys(("connectionSpec", "flowSpec", "auth", "params", "data"), (dict, "an object")),
+    **dict.fromkeys(("sourceConnectionIds", "targetConnectionIds"), (list, "a list of ids")),
+    "scheduleParams": (dict, "an object"),
+    "transformations": (list, "a list of objects"),
+}
+
+
+def _checked(body: Any) -> dict[str, Any]:
+    """A body whose known members are of the form they must have; null members are left out."""
+    if not isinstance(body, dict):
+        raise Invalid("the body is an object that describes a connection or flow")
+    given: dict[str, Any] = {key: value for key, value in body.items() if value is not None}
+    for key, (form, words) in _FORMS.items():
+        if key in given and not isinstance(given[key], form):
+            raise Invalid(f"{key} is {words}, not {given[key]!r}", path=f"/{key}")
+    for key in ("connectionSpec", "flowSpec"):
+        if key in given and not isinstance(given[key].get("id"), str):
+            raise Invalid(f"{key} needs an id", path=f"/{key}/id")
+    if not isinstance(given.get("auth", {}).get("params", {}), dict):
+        raise Invalid("auth.params is an object", path="/auth/params")
+    for key, form in (
+        ("sourceConnectionIds", str),
+        ("targetConnectionIds", str),
+        ("transformations", dict),
+    ):
+        if not all(isinstance(each, form) for each in given.get(key, ())):
+            raise Invalid(f"{key} is {_FORMS[key][1]}", path=f"/{key}")
+    return given
