@@ -84,7 +84,7 @@ def tell(person: Person, platform: Platform, audience: str, line: tuple[str, str
     membership = entity.get("segmentMembership", {}).get("ups", {}).get(audience, {})
     told.add(
         str(membership.get("lastQualificationTime", "")),
-        f"enters 'Viewed, then bought' ({membership.get('status')})",
+        f"is in 'Viewed, then bought' since then ({membership.get('status')})",
         found=membership.get("status") == "realized",
     )
     where = f"stands in {line[0]}: {' | '.join(line[1].split(chr(9)))}" if line else "file"

@@ -37,6 +37,7 @@ NOW_MS = from_iso("2018-01-01T06:00:00Z")
 
 SAMPLE = 5
 DAYS_A_LINE = 7
+TABLE_COLUMNS = 140
 
 Profiles = Mapping[str, Mapping[str, Any]]
 
@@ -104,7 +105,8 @@ class Demo:
         self._audiences(audiences, people)
         for destination, mapped in flows:
             self._files(destination, mapped)
-        self._out.print(self.ledger.table())
+        width = None if self._out.is_terminal else TABLE_COLUMNS
+        self._out.print(self.ledger.table(), width=width)
         self._one_person(flows[0][0], audiences)
         return self._verdict()
 
@@ -271,7 +273,7 @@ class Demo:
         )
         self._out.print("\n[bold]One person's story[/]")
         for line in told.lines:
-            self._out.print(f"  {line}", highlight=False)
+            self._out.print(f"  {line}", highlight=False, soft_wrap=True)
         self._check(told.whole, f"the story of household {person.loyalty} is whole")
 
     # -- saying it --------------------------------------------------------------------------
@@ -321,12 +323,8 @@ def _same_person(found: Profiles, device: str, people: Profiles, loyalty: str) -
 
 
 def _reason(violation: Mapping[str, Any]) -> str:
-    names = [
-        str(policy.get("name", policy) if isinstance(policy, Mapping) else policy)
-        for one in violation.get("violations", ())
-        for policy in one.get("violatedPolicies", ())
-    ]
-    return f"{violation.get('detail') or violation.get('title')} ({', '.join(names)})"
+    """The server's own words: what, which label, the way of the data, what to do."""
+    return str(violation.get("detail") or violation.get("title")).replace("\n", "\n          ")
 
 
 def _some(loyalties: Iterable[str]) -> str:
