@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ingestion_server import ORG, SCOPE, Served, serve
 
 from amity.platform.ingestion.segment_setup import PROFILE_TITLE
+from amity.platform.schema.model import PROFILE_CLASS
 from amity.storage.ports import LakeTable
 
 
@@ -302,3 +303,75 @@ def test_refused_record_is_replayed(served: Served, client: httpx.Client) -> Non
     assert (done.status_code, again.status_code) == (200, 409)
     assert client.get(place).json()["status"] == "replayed"
     assert client.get("/data/core/ingestion/failed/nobody").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def shop_dataset(served: Served) -> str:
+    """A profile dataset whose primary identity is a field, so that flat files can fill it."""
+    own = {
+        "shopId": {"type": "string", "title": "Shop id"},
+        "visits": {"type": "integer", "title": "Visits"},
+        "regular": {"type": "boolean", "title": "Regular"},
+        "since": {"type": "string", "format": "date", "title": "Since"},
+    }
+    group = served.registry.create_field_group(
+        SCOPE,
+        {
+            "title": "Flat customer",
+            "type": "object",
+            "meta:intendedToExtend": [PROFILE_CLASS],
+            "definitions": {
+                "own": {"properties": {"_shop": {"type": "object", "properties": own}}}
+            },
+            "allOf": [{"$ref": "#/definitions/own"}],
+        },
+    )
+    parts = (PROFILE_CLASS, "https://ns.adobe.com/xdm/context/profile-person-details", group.id)
+    body = {"title": "Flat customers", "type": "object", "allOf": [{"$ref": one} for one in parts]}
+    made = served.registry.create_schema(SCOPE, body)
+    served.registry.create_descriptor(
+        SCOPE,
+        {
+            "@type": "xdm:descriptorIdentity",
+            "xdm:sourceSchema": made.id,
+            "xdm:sourceVersion": 1,
+            "xdm:sourceProperty": "/_shop/shopId",
+            "xdm:namespace": "ShopId",
+            "xdm:property": "xdm:code",
+            "xdm:isPrimary": True,
+        },
+    )
+    union = [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
+    served.registry.patch(SCOPE, "schema", made.id, union)
+    enabled = {"unifiedProfile": ["enabled:true"], "unifiedIdentity": ["enabled:true"]}
+    dataset = served.catalog.create_dataset(
+        SCOPE, {"name": "Flat customers", "schemaRef": {"id": made.id}, "tags": enabled}
+    )
+    return dataset.id
+
+
+CSV = """_shop.shopId,person.name.firstName,_shop.visits,_shop.regular,_shop.since
+S1,Ann,3,true,2017-01-02
+S2,"Bo, the second",,false,
+S3,Cy,many,true,2017-01-02
+,Di,1,true,2017-01-02
+S5,Ed,1,true
+"""
+
+
+def test_csv_rows_become_records(served: Served, client: httpx.Client, shop_dataset: str) -> None:
+    """Cells take the schema's types, empty ones are left out, broken rows are told by line."""
+    importer = ingestion.DataIngestion()
+    batch = importer.createBatch(shop_dataset, format="csv", partialIngestionPercentage=90)["id"]
+    path = f"/data/foundation/import/batches/{batch}/datasets/{shop_dataset}/files/a.csv"
+    client.put(path, content=CSV.encode())
+    importer.uploadSmallFileFinish(batch)
+    served.work()
+    shown = catalog.Catalog().getBatch(batch)[batch]
+    rows = dataaccess.DataAccess().getPreview(shop_dataset)
+    failed = client.get("/data/core/ingestion/failed", params={"batch": batch}).json()["items"]
+
+    assert shown["status"] == "success"
+    assert sorted(row["_shop"]["shopId"] for row in rows) == ["S1", "S2"]
+    assert {row["person"]["name"]["firstName"] for row in rows} == {"Ann", "Bo, the second"}
+    assert sorted(one["where"] for one in failed) == ["a.csv:4", "a.csv:5", "a.csv:6"]

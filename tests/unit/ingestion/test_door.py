@@ -227,11 +227,7 @@ async def test_gzip_is_unpacked(shop: Shop, http: httpx.AsyncClient) -> None:
     ("content", "encoding", "status"),
     [
         (gzip.compress(b" " * (STREAM_REQUEST_BYTES_MAX + 1)), "gzip", 413),
-        (
-            gzip.compress(b" " * 500_000_000, 1) if False else gzip.compress(b"0" * 20_000_000),
-            "gzip",
-            413,
-        ),
+        (gzip.compress(b"0" * 20_000_000), "gzip", 413),
         (gzip.compress(b"{}")[:-4], "gzip", 400),
         (gzip.compress(b"{}") + b"tail", "gzip", 400),
         (b"{}", "gzip", 400),
