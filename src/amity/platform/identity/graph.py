@@ -16,6 +16,7 @@ without looking at history.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -67,6 +68,7 @@ def sighting(at_ms: int, record: str, identities: Iterable[Identity]) -> Sightin
     return Sighting(Stamp(at_ms, record, set_name(held)), held)
 
 
+@lru_cache(maxsize=1 << 15)
 def set_name(identities: tuple[Identity, ...]) -> str:
     """A stable short name of a sorted identity set."""
     return digest(*(part for identity in identities for part in identity), length=20)

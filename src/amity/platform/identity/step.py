@@ -28,13 +28,57 @@ Cause = Literal["merge", "split"]
 class Component(msgspec.Struct, frozen=True, array_like=True):
     """A person's identities, what they were at the last drop, and what was only added since.
 
-    `base` holds links by position in `members`: (one, other, first_ms, last stamp).
+    `base` holds links by position in `members`: (one, other, first_ms, last stamp). `names` are
+    those of `sets`: with `floor` they stand in front, so that most readers decode no further.
     """
 
-    members: tuple[Identity, ...]
+    names: str
     floor: Stamp
+    members: tuple[Identity, ...]
     base: tuple[tuple[int, int, int, Stamp], ...]
     sets: dict[str, SeenSet]
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """What tells whether a sighting changes anything; the rest stays undecoded."""
+
+    names: str
+    floor: Stamp
+
+
+_WHOLE = msgspec.msgpack.Decoder(Component)
+_HEAD = msgspec.msgpack.Decoder(_Head)
+
+
+class Components:
+    """Components as stored; most are only asked whether they change, and never decoded whole."""
+
+    __slots__ = ("_heads", "_raw", "_whole")
+
+    def __init__(self) -> None:
+        self._raw: dict[ProfileId, bytes] = {}
+        self._heads: dict[ProfileId, _Head] = {}
+        self._whole: dict[ProfileId, Component] = {}
+
+    def add(self, raw: dict[ProfileId, bytes]) -> None:
+        """Take up stored components."""
+        self._raw.update(raw)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw
+
+    def __getitem__(self, name: ProfileId) -> Component:
+        found = self._whole.get(name)
+        if found is None:
+            found = self._whole[name] = _WHOLE.decode(self._raw[name])
+        return found
+
+    def settles(self, name: ProfileId, seen: Sighting) -> bool:
+        """Whether the component takes a sighting without any change."""
+        head = self._heads.get(name)
+        if head is None:
+            head = self._heads[name] = _HEAD.decode(self._raw[name])
+        return seen.stamp.set in head.names and seen.stamp > head.floor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,12 +88,10 @@ class Known:
     Attributes:
         members: Identity → profile id; an identity that is not here stands alone.
         components: Profile id → component.
-        history: Past sightings, loaded for the groups that need them.
     """
 
     members: dict[Identity, ProfileId] = field(default_factory=dict)
-    components: dict[ProfileId, Component] = field(default_factory=dict)
-    history: list[Sighting] = field(default_factory=list)
+    components: Components = field(default_factory=Components)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +134,7 @@ def plan(known: Known, sightings: Iterable[Sighting], rules: Rules) -> list[Grou
     settled: list[tuple[ProfileId, Sighting]] = []
     for seen in sightings:
         home = known.members.get(seen.identities[0])
-        if home is not None and _is_settled(known.components[home], seen):
+        if home is not None and known.components.settles(home, seen):
             settled.append((home, seen))
         else:
             _place(known, seen, at)
@@ -129,9 +171,10 @@ def regroup(known: Known, group: Group, rules: Rules) -> Regrouping:
     same = {name for name, new in after.items() if olds.get(name) == new}
     before = {name: old.members for name, old in olds.items() if name not in same}
     after = {name: new for name, new in after.items() if name not in same}
+    linked = {identity for old in olds.values() for identity in old.members}
     for new in after.values():
         for identity in new.members:
-            if identity not in known.members:
+            if identity not in linked:
                 before[ProfileId(identity.xid)] = (identity,)
     return Regrouping(before=before, after=after)
 
@@ -153,10 +196,6 @@ def links_of(component: Component) -> list[tuple[Pair, Link]]:
         ((members[one], members[other]), Link(first_ms, last))
         for one, other, first_ms, last in component.base
     ]
-
-
-def _is_settled(component: Component, seen: Sighting) -> bool:
-    return seen.stamp.set in component.sets and seen.stamp > component.floor
 
 
 def _place(known: Known, seen: Sighting, at: dict[ProfileId | Identity, Group]) -> None:
@@ -222,4 +261,4 @@ def _component(
     ordered = tuple(sorted(members))
     at = {identity: place for place, identity in enumerate(ordered)}
     base = sorted((at[one], at[other], *link) for (one, other), link in links)
-    return Component(ordered, floor, tuple(base), sets)
+    return Component(",".join(sorted(sets)), floor, ordered, tuple(base), sets)

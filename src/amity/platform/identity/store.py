@@ -82,14 +82,12 @@ def components_of(
 
 
 def know(reader: Reader, scope: Scope, known: Known, identities: Iterable[Identity]) -> None:
-    """Add what is stored of these identities and everyone linked to them."""
+    """Add what is stored of these identities."""
     fresh = members_of(reader, scope, identities)
-    missing = set(fresh.values()) - known.components.keys()
-    components = components_of(reader, scope, missing)
+    missing = {name for name in fresh.values() if name not in known.components}
+    rows = reader.get_many(COMPONENT, scope, {name.encode() for name in missing})
     known.members.update(fresh)
-    known.components.update(components)
-    for name, component in components.items():
-        known.members.update(dict.fromkeys(component.members, name))
+    known.components.add({ProfileId(key.decode()): row for key, row in rows.items()})
 
 
 def are_stored(reader: Reader, scope: Scope, rows: Iterable[Row]) -> set[Row]:
