@@ -481,3 +481,24 @@ def test_unusable_keyword_is_refused(field: dict[str, Any]) -> None:
     """What no record could be checked against never becomes a schema."""
     with pytest.raises(ResourceInvalid):
         new_registry().create_field_group(SCOPE, group_body(a=field))
+
+
+def test_union_gives_each_field_one_type() -> None:
+    """Two schemas of a union may share a field, not give it two types; nor may they later."""
+    registry = new_registry()
+    schema, group = customers(registry)
+    registry.patch(SCOPE, "schema", schema.id, UNION)
+    body = group_body("Clash", level={"type": "string"})
+    clash = registry.create_field_group(SCOPE, body)
+    second = registry.create_schema(SCOPE, schema_body(clash.id, title="Second"))
+    with pytest.raises(UnionRefused, match="/_shop/level"):
+        registry.patch(SCOPE, "schema", second.id, UNION)
+
+    body["definitions"]["shop"]["properties"]["_shop"]["properties"] = {"size": {"type": "string"}}
+    registry.replace(SCOPE, "field_group", clash.id, body)
+    registry.patch(SCOPE, "schema", second.id, UNION)
+    at = "/definitions/shop/properties/_shop/properties/size"
+    with pytest.raises(UnionRefused, match="/_shop/size"):
+        registry.patch(
+            SCOPE, "field_group", group.id, [{"op": "add", "path": at, "value": {"type": "number"}}]
+        )

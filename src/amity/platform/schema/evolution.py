@@ -1,4 +1,4 @@
-"""May a schema under which data was collected change like this?
+"""May a schema under which data was collected change like this, and do two of them agree?
 
 Additions, other titles and laxer or stricter `required` may; removing, renaming, retyping or
 narrowing a field may not. Behaviour: platform-collect.md §2 (evolution).
@@ -55,3 +55,22 @@ def _narrowed(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[s
             yield f"{path} allows fewer values than before"
     if new.get("uniqueItems") and not old.get("uniqueItems"):
         yield f"{path} now wants its items to be unique"
+
+
+def conflicts(one: dict[str, Any], other: dict[str, Any], path: str = "") -> Iterator[str]:
+    """The fields that two strict schemas both declare and give different types.
+
+    >>> text, number = {"type": "string"}, {"type": "integer"}
+    >>> list(conflicts({"properties": {"a": text}}, {"properties": {"a": number}}))
+    ['/a is string in one schema and integer in the other']
+    """
+    if one.get("type") != other.get("type"):
+        types = f"{one.get('type')} in one schema and {other.get('type')} in the other"
+        yield f"{path or '/'} is {types}"
+        return
+    mine, theirs = one.get("properties", {}), other.get("properties", {})
+    for name in mine.keys() & theirs.keys():
+        yield from conflicts(mine[name], theirs[name], f"{path}/{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(one.get(key), dict) and isinstance(other.get(key), dict):
+            yield from conflicts(one[key], other[key], f"{path}/*")

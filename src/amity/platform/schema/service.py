@@ -22,7 +22,7 @@ from amity.platform.schema.errors import (
     ResourceReadOnly,
     UnionRefused,
 )
-from amity.platform.schema.evolution import breaking
+from amity.platform.schema.evolution import breaking, conflicts
 from amity.platform.schema.model import ResolvedSchema
 from amity.platform.schema.names import UNION_SUFFIX, Kind, alt_id, resource_id
 from amity.platform.schema.snapshot import Snapshot, Stored
@@ -317,6 +317,8 @@ class SchemaRegistry:
                 _check_usable(after.full(schema.id))
             if not (schema.in_union or self._in_use(scope, schema.id)):
                 continue
+            if schema.in_union:
+                _check_agreement(after, schema)
             changes = list(breaking(strict(before.full(schema.id)), new))
             if changes:
                 title = schema.body.get("title")
@@ -392,6 +394,20 @@ def _check_union(snapshot: Snapshot, schema: Stored) -> None:
             "xdm:isPrimary true, or the identityMap field group",
             schema=schema.id,
         )
+    _check_agreement(snapshot, schema)
+
+
+def _check_agreement(snapshot: Snapshot, schema: Stored) -> None:
+    """In a union a field has one type, whichever schema it comes from."""
+    mine = strict(snapshot.full(schema.id))
+    for other in snapshot.union_members(snapshot.class_of(schema)):
+        found = next(conflicts(mine, strict(snapshot.full(other.id))), None)
+        if found is not None:
+            raise UnionRefused(
+                f"{schema.body.get('title')!r} and {other.body.get('title')!r} disagree in the "
+                f"union of their class: {found}. Give the field another name in one of them",
+                schema=other.id,
+            )
 
 
 def _check_identity(snapshot: Snapshot, schema: Stored, kept: Mapping[str, Any]) -> None:
