@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import sqlglot
 
+from amity.kernel.errors import Invalid
 from amity.kernel.scope import Scope
 from amity.storage.delta.lake import DeltaLake
 from amity.storage.ports import LakeTable
@@ -19,7 +20,8 @@ _TABLE = LakeTable(Scope("A@Org", "prod"), "d1")
 class TestDeltaLake(LakeSuite):
     @pytest.fixture
     def lake(self, tmp_path: Path) -> DeltaLake:
-        return DeltaLake(tmp_path / "lake")
+        # A data folder may be called anything.
+        return DeltaLake(tmp_path / "a lake" / "ü #'")
 
 
 def test_another_process_sees_rows_at_once(tmp_path: Path) -> None:
@@ -68,3 +70,9 @@ def test_maintenance_removes_files_no_version_needs(tmp_path: Path) -> None:
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not [content for content in files if b"first-person" in content]
     assert [content for content in files if b"second-person" in content]
+
+
+def test_a_folder_the_engine_would_misread_is_refused(tmp_path: Path) -> None:
+    """Before anything is written to a place nobody meant."""
+    with pytest.raises(Invalid, match="%"):
+        DeltaLake(tmp_path / "a%20b")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -59,7 +59,11 @@ class DeltaLake:
     def __init__(
         self, folder: Path, *, memory_mb: int = 512, threads: int = 2, retention_h: int = 1
     ) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()
+        if "%" in str(self._folder):
+            raise Invalid(
+                f"the lake cannot lie in {self._folder}: a path with % is read as an address"
+            )
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
             "threads": str(threads),
@@ -140,11 +144,12 @@ class DeltaLake:
             if known is None or column not in _schema(known).names:
                 return 0
             gone = 0
-            for at in range(0, len(values), _DELETE_VALUES):
-                named = sge.column(column, quoted=True)
-                chosen = named.isin(*values[at : at + _DELETE_VALUES]).sql("postgres")
-                gone += int(known.delete(chosen)["num_deleted_rows"])
-            self._sync(known)
+            with _races(table):
+                for at in range(0, len(values), _DELETE_VALUES):
+                    named = sge.column(column, quoted=True)
+                    chosen = named.isin(*values[at : at + _DELETE_VALUES]).sql("postgres")
+                    gone += int(known.delete(chosen)["num_deleted_rows"])
+            self._sync(table, known)
             return gone
 
     def maintain(self, table: LakeTable) -> None:
@@ -153,18 +158,19 @@ class DeltaLake:
             known = self._snapshot(table)
             if known is None:
                 return
-            known.optimize.compact(target_size=_FILE_BYTES, writer_properties=_WRITER)
-            # Before the checkpoint, which forgets the removed files; `full` also finds those that a
-            # killed writer left behind.
-            known.vacuum(
-                retention_hours=self._retention_h,
-                dry_run=False,
-                enforce_retention_duration=False,
-                full=True,
-            )
-            known.create_checkpoint()
-            known.cleanup_metadata()
-            self._sync(known)
+            with _races(table):
+                known.optimize.compact(target_size=_FILE_BYTES, writer_properties=_WRITER)
+                # Before the checkpoint, which forgets the removed files; `full` also finds those
+                # that a killed writer left behind.
+                known.vacuum(
+                    retention_hours=self._retention_h,
+                    dry_run=False,
+                    enforce_retention_duration=False,
+                    full=True,
+                )
+                known.create_checkpoint()
+                known.cleanup_metadata()
+            self._sync(table, known)
 
     def _snapshot(self, table: LakeTable) -> DeltaTable | None:
         """The newest version, or None while there is none."""
@@ -172,7 +178,7 @@ class DeltaLake:
             known = self._open.pop(table, None)
             try:
                 if known is None or not _refreshed(known):
-                    known = DeltaTable(self._path(table))
+                    known = DeltaTable(self._path(table).as_uri())
             except TableNotFoundError:
                 return None
             except DeltaError as no:
@@ -188,9 +194,9 @@ class DeltaLake:
             place.mkdir(parents=True, exist_ok=True)
         else:
             _check_types(table, _schema(known), rows.schema)
-        try:
+        with _races(table):
             write_deltalake(
-                place if known is None else known,
+                place.as_uri() if known is None else known,
                 rows,
                 mode="append",
                 schema_mode="merge",
@@ -199,30 +205,32 @@ class DeltaLake:
                 commit_properties=commit,
                 post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
             )
-        except CommitFailedError as no:
-            raise Unavailable(f"dataset {table.dataset}: another writer was first: {no}") from None
         written = self._snapshot(table)
         if written is not None:
-            self._sync(written)
+            self._sync(table, written)
 
-    def _sync(self, table: DeltaTable) -> None:
+    def _sync(self, table: LakeTable, known: DeltaTable) -> None:
         """Bring the newest commit and the files it names to the disk."""
-        folder = Path(table.table_uri.removeprefix("file://"))
-        commit = folder / "_delta_log" / f"{table.version():020d}.json"
-        actions = (json.loads(line) for line in commit.read_text().splitlines())
-        added = [folder / action["add"]["path"] for action in actions if "add" in action]
-        for path in (*added, folder, commit, commit.parent):
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        folder = self._path(table)
+        commit = folder / "_delta_log" / f"{known.version():020d}.json"
+        try:
+            actions = [json.loads(line) for line in commit.read_text().splitlines()]
+            added = [folder / action["add"]["path"] for action in actions if "add" in action]
+            for path in (*added, folder, commit, commit.parent):
+                _sync(path)
+        except FileNotFoundError:
+            return  # a clean-up of another process was faster: it has newer commits
+
+    def _files(self, table: LakeTable, known: DeltaTable) -> list[str]:
+        """The paths of the newest version's files; the engine tells them as addresses."""
+        folder = self._path(table)
+        return sorted(str(folder / uri.rpartition("/")[2]) for uri in known.file_uris())
 
     def _register(self, connection: duckdb.DuckDBPyConnection, name: str, table: LakeTable) -> None:
         known = self._snapshot(table)
         if known is None:
             return
-        schema, files = _schema(known), sorted(known.file_uris())
+        schema, files = _schema(known), self._files(table, known)
         if not files:
             connection.register(name, schema.empty_table())
             return
@@ -256,6 +264,23 @@ class DeltaLake:
     def _path(self, table: LakeTable) -> Path:
         scope = table.scope
         return self._folder.joinpath(*map(_encoded, (scope.org, scope.sandbox, table.dataset)))
+
+
+@contextmanager
+def _races(table: LakeTable) -> Iterator[None]:
+    """A commit that lost against another process's may be tried again."""
+    try:
+        yield
+    except CommitFailedError as no:
+        raise Unavailable(f"dataset {table.dataset}: another writer was first: {no}") from None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _refreshed(table: DeltaTable) -> bool:
