@@ -37,8 +37,8 @@ class River:
             ProfileStage(policies=policies),
         ]
         self.runner = Runner(stages, log=self.log, state=self.state, name="river")
-        profiles = Profiles(state=self.state, policies=policies)
-        self.people = ProfilePeople(state=self.state, profiles=profiles, policies=policies)
+        self.profiles = Profiles(state=self.state, policies=policies)
+        self.people = ProfilePeople(state=self.state, profiles=self.profiles, policies=policies)
         self.received_ms = 0
 
     def resolved(self, scope: Scope, id: str) -> ResolvedSchema:
@@ -86,3 +86,18 @@ def test_a_merged_id_leads_to_the_person_it_went_into() -> None:
     for id in ids:
         assert (after[id].view["tier"], after[id].view["city"]) == ("gold", "Ulm")
         assert {one["id"] for one in after[id].view["identityMap"]["Web"]} == {"a", "b"}
+
+
+def test_many_at_once_are_seen_as_one_by_one() -> None:
+    """Reading a page of people gives what reading each of them gives."""
+    river = River()
+    for number in range(12):
+        river.record(f"p{number}", tier=str(number))
+    for number in range(0, 8, 2):
+        river.record(f"p{number}", f"p{number + 1}", f"q{number}", city=str(number))
+    ids = river.profiles.iterate(SCOPE)
+
+    assert len(ids) == 8
+    assert river.profiles.views(SCOPE, ids) == {
+        id: seen.view for id, seen in river.people.views(SCOPE, ids, "").items()
+    }

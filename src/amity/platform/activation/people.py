@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
-from amity.platform.identity.store import profile_of
-from amity.platform.profile.merge import Policy
+from amity.platform.identity.model import Identity
+from amity.platform.identity.store import components_of, members_of, profile_of
+from amity.platform.profile import store as kept
+from amity.platform.profile.merge import Piece, Policy, chosen, view_of
 from amity.platform.profile.policies import MergePolicies
 from amity.platform.profile.service import Profile, Profiles
 from amity.storage.ports import Reader, State
@@ -35,7 +37,7 @@ class ProfilePeople:
 
     Args:
         state: Where profiles lie.
-        profiles: Reads them; without memberships, which no file asks for.
+        profiles: Finds those who have moved.
         policies: The merge policies.
     """
 
@@ -47,23 +49,56 @@ class ProfilePeople:
     def views(
         self, scope: Scope, ids: Sequence[ProfileId], merge_policy: str
     ) -> Mapping[ProfileId, Seen]:
-        """All of one snapshot."""
+        """All of one snapshot; whoever still has their id is read together with the others."""
         policy = self._policies.policy(scope, merge_policy or None)
-        found: dict[ProfileId, Seen] = {}
         with self._state.read() as reader:
+            found = _at_home(reader, scope, ids, policy)
             for id in ids:
-                profile = self._find(reader, scope, id, policy)
-                if profile is not None:
-                    found[id] = Seen(profile.id, profile.entity)
+                if id not in found:
+                    moved = self._moved(reader, scope, id, policy)
+                    if moved is not None:
+                        found[id] = Seen(moved.id, moved.entity)
         return found
 
-    def _find(self, reader: Reader, scope: Scope, id: ProfileId, policy: Policy) -> Profile | None:
+    def _moved(self, reader: Reader, scope: Scope, id: ProfileId, policy: Policy) -> Profile | None:
         """A profile id is the name of one of the person's identities: a merge moves it elsewhere."""
-        found = self._profiles.profile(reader, scope, id, policy)
-        if found is not None and found.id == id:
-            return found
         identity = self._profiles.identity_of(reader, scope, id)
         if identity is None:
             return None
         home = profile_of(reader, scope, identity)
         return self._profiles.profile(reader, scope, home, policy)
+
+
+def _at_home(
+    reader: Reader, scope: Scope, ids: Sequence[ProfileId], policy: Policy
+) -> dict[ProfileId, Seen]:
+    """The people who are known by these very ids, with few questions to the store."""
+    members = _members(reader, scope, ids)
+    everyone = {identity for identities in members.values() for identity in identities}
+    rows = kept.key_rows(reader, scope, everyone)
+    found: dict[ProfileId, Seen] = {}
+    for id, identities in members.items():
+        known = [identity for identity in identities if identity in rows]
+        if not any(rows[identity].live for identity in known):
+            continue
+        pieces: list[Piece] = []
+        for identity in known:
+            if rows[identity].recorded:
+                pieces += kept.pieces_of(kept.fragments_of(reader, scope, identity))
+        found[id] = Seen(id, view_of(chosen(pieces, policy), identities, policy))
+    return found
+
+
+def _members(
+    reader: Reader, scope: Scope, ids: Sequence[ProfileId]
+) -> dict[ProfileId, tuple[Identity, ...]]:
+    """The identities of those who are known by these very ids."""
+    found = {id: one.members for id, one in components_of(reader, scope, ids).items()}
+    named = {
+        id: identity
+        for id in ids
+        if id not in found and (identity := kept.identity_of(reader, scope, id)) is not None
+    }
+    homes = members_of(reader, scope, named.values())
+    alone = {id: (one,) for id, one in named.items() if homes.get(one, id) == id}
+    return found | alone
