@@ -60,9 +60,9 @@ class DeltaLake:
         self, folder: Path, *, memory_mb: int = 512, threads: int = 2, retention_h: int = 1
     ) -> None:
         self._folder = folder.absolute()
-        if "%" in str(self._folder):
+        if any(letter in str(self._folder) for letter in "%*?["):
             raise Invalid(
-                f"the lake cannot lie in {self._folder}: a path with % is read as an address"
+                f"the lake cannot lie in {self._folder}: the engine misreads a path with % * ? or ["
             )
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
