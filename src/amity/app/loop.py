@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from amity.flow.ticks import TICK_TOPIC, Tick
-from amity.kernel.clock import BusinessClock, VirtualBusinessClock
+from amity.kernel.clock import BusinessClock, SystemClock, VirtualBusinessClock
 from amity.kernel.scope import Scope
 from amity.storage.keys import pack
 from amity.storage.ports import Log, State
@@ -21,6 +22,10 @@ from amity.storage.ports import Log, State
 SYSTEM = Scope("amity", "system")
 TICK_TABLE = "app_tick"
 IDLE_WAIT_S_MAX = 1.0
+SETTLE_S_MAX = 300.0
+"""How long a tick waits for sinks that try again. Ours."""
+
+LOG = structlog.get_logger()
 
 
 class Host(Protocol):
@@ -31,6 +36,12 @@ class Host(Protocol):
     def run_once(self, now_ms: int) -> int: ...
 
     def lag(self) -> int: ...
+
+
+class SinkHost(Host, Protocol):
+    """A host whose side effects may have to be tried again later."""
+
+    def retry_in_s(self) -> float: ...
 
 
 class TimedHost(Host, Protocol):
@@ -48,33 +59,46 @@ class Loop:
         self,
         *,
         timed: Sequence[TimedHost],
-        sinks: Sequence[Host],
+        sinks: Sequence[SinkHost],
         clock: BusinessClock,
+        system: SystemClock,
         log: Log,
         state: State,
     ) -> None:
         self._timed = timed
+        self._sinks = sinks
         self._hosts: list[Host] = [*timed, *sinks]
         self._clock = clock
+        self._system = system
         self._log = log
         self._state = state
         self.tick_done = self._load_tick()
 
     def turn(self) -> int:
-        """Let every host handle one batch; on real time also fire what is due."""
+        """Let every host handle one batch, fire what is due, do a tick when nothing else moves."""
         now_ms = self._clock.now_ms()
         moved = sum(host.run_once(now_ms) for host in self._hosts)
-        if not isinstance(self._clock, VirtualBusinessClock):
-            moved += sum(host.fire_due(now_ms) for host in self._timed)
-        elif moved == 0:
+        moved += sum(host.fire_due(now_ms) for host in self._timed)
+        if moved == 0 and isinstance(self._clock, VirtualBusinessClock):
             moved += self._tick()
         return moved
 
     def settle(self) -> None:
-        """Run until no host has anything left to do now."""
+        """Run until no host has anything left to do now.
+
+        A sink that waits to try again is waited for, within bounds: a destination that is down for
+        long must not hold the clock.
+        """
         now_ms = self._clock.now_ms()
-        while sum(host.run_once(now_ms) for host in self._hosts):
-            pass
+        until_s = self._system.monotonic_s() + SETTLE_S_MAX
+        while self._system.monotonic_s() < until_s:
+            if sum(host.run_once(now_ms) for host in self._hosts):
+                continue
+            wait_s = max((sink.retry_in_s() for sink in self._sinks), default=0.0)
+            if wait_s <= 0:
+                return
+            self._system.sleep(min(wait_s, IDLE_WAIT_S_MAX))
+        LOG.warning("the clock goes on although a sink still waits to try again")
 
     def lag(self) -> int:
         """Log records not yet handled, over all hosts."""
@@ -100,21 +124,35 @@ class Loop:
         return len(ticks)
 
     def _fire_in_order(self, to_ms: int) -> None:
-        while (due := self._next_due()) is not None and due <= to_ms:
-            self._advance(due)
-            for host in self._timed:
-                host.fire_due(due)
+        """Fire every timer up to `to_ms`.
+
+        One host may fire all its timers up to the next due time of another: what it says carries
+        those times and is heard in order. At that point everything is settled first, for sinks read
+        the state as it is then.
+        """
+        while (first := self._first_due(to_ms)) is not None:
+            others = [due for host, due in self._dues() if host is not first]
+            until_ms = min([to_ms, *others])
+            self._advance(until_ms)
+            first.fire_due(until_ms)
             self.settle()
         self._advance(to_ms)
         self.settle()
+
+    def _dues(self) -> list[tuple[TimedHost, int]]:
+        return [(host, due) for host in self._timed if (due := host.next_due()) is not None]
+
+    def _first_due(self, to_ms: int) -> TimedHost | None:
+        """The host whose timer is due first; the earlier one in the flow when two are."""
+        due = [(at_ms, n, host) for n, (host, at_ms) in enumerate(self._dues()) if at_ms <= to_ms]
+        return min(due)[2] if due else None
 
     def _advance(self, to_ms: int) -> None:
         if isinstance(self._clock, VirtualBusinessClock):
             self._clock.advance_to(max(to_ms, self._clock.now_ms()))
 
     def _next_due(self) -> int | None:
-        dues = [due for host in self._timed if (due := host.next_due()) is not None]
-        return min(dues, default=None)
+        return min((due for _, due in self._dues()), default=None)
 
     def _note(self, offset: int, to_ms: int) -> None:
         with self._state.write() as writer:

@@ -11,14 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from amity.app.folder import DataFolder
 from amity.app.logs import configure_logs
 from amity.app.loop import Loop
 from amity.app.worker_side import build_worker
 from amity.kernel.clock import RealSystemClock, SystemClock
+from amity.kernel.errors import LostOwnership, Transient
 from amity.transports.outbound import Outbound
 
 STATUS_INTERVAL_S = 0.25
+LOG = structlog.get_logger()
 
 
 class Reporter:
@@ -49,6 +53,18 @@ def wait_for_wake(timeout_s: float) -> bool:
     return not readable or os.read(0, 65_536) != b""
 
 
+def turn(loop: Loop, system: SystemClock) -> int:
+    """One pass; what may go better later (a full disk, a busy file) is tried again after a pause."""
+    try:
+        return loop.turn()
+    except LostOwnership:
+        raise
+    except Transient as error:
+        LOG.exception("the worker pauses", error=error.message)
+        system.sleep(error.retry_after_s)
+        return 0
+
+
 def main() -> None:
     """Run until the pipe from the HTTP process closes."""
     parser = argparse.ArgumentParser(prog="amity.app.worker")
@@ -75,7 +91,7 @@ def main() -> None:
         reporter.report(force=True)
         alive = True
         while alive:
-            moved = loop.turn()
+            moved = turn(loop, system)
             reporter.report(force=not moved)
             alive = wait_for_wake(0.0 if moved else loop.idle_wait_s())
 

@@ -106,7 +106,9 @@ def build_loop(core: Core, platform: Platform) -> Loop:
         ),
     ]
     hosts = [SinkRunner(sink, log=log, state=state, system=core.system) for sink in sinks]
-    return Loop(timed=timed, sinks=hosts, clock=core.clock, log=core.log, state=core.state)
+    return Loop(
+        timed=timed, sinks=hosts, clock=core.clock, system=core.system, log=log, state=state
+    )
 
 
 def _batch_loader(core: Core, platform: Platform) -> BatchLoader:
