@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jsonschema_rs
@@ -502,3 +503,20 @@ def test_union_gives_each_field_one_type() -> None:
         registry.patch(
             SCOPE, "field_group", group.id, [{"op": "add", "path": at, "value": {"type": "number"}}]
         )
+
+
+def test_concurrent_creations_make_one() -> None:
+    """Of ten who create a schema of one title at once, one does and nine are told."""
+    registry = new_registry()
+
+    def create(_: int) -> bool:
+        try:
+            registry.create_schema(SCOPE, schema_body())
+        except ResourceInvalid:
+            return False
+        return True
+
+    with ThreadPoolExecutor(10) as pool:
+        made = list(pool.map(create, range(10)))
+
+    assert sum(made) == 1

@@ -218,8 +218,7 @@ def _assigned(record: LabelRecord, status: int) -> JSONResponse:
 def _patched(
     catalog: Catalog, principal: Principal, id: str, change: Callable[[Any], Any]
 ) -> list[str]:
-    old = catalog.document(principal.scope, id).body
-    catalog.change_dataset(principal.scope, id, change(old), actor=principal.id)
+    catalog.revise_dataset(principal.scope, id, change, actor=principal.id)
     return [_reference(id)]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -90,6 +91,7 @@ class Catalog:
         self._clock = clock
         self._registry = registry
         self._held: dict[Scope, _Held] = {}
+        self._changing = threading.Lock()
 
     def dataset(self, scope: Scope, id: str) -> Dataset:
         """One dataset; raises `DatasetNotFound`."""
@@ -139,6 +141,14 @@ class Catalog:
         kept |= {key: old.body[key] for key in stays if key in old.body} | {"updatedUser": actor}
         put = self._documents.put(scope, DATASET, id, kept, if_version=old.version)
         return dataset_of(put, self._dataset_labels(scope, id))
+
+    def revise_dataset(
+        self, scope: Scope, id: str, change: Callable[[dict[str, Any]], Any], *, actor: str = ""
+    ) -> Dataset:
+        """Give a dataset the body that `change` makes of the one it has."""
+        with self._changing:
+            body = change(self.document(scope, id).body)
+            return self.change_dataset(scope, id, body, actor=actor)
 
     def delete_dataset(self, scope: Scope, id: str) -> None:
         """Delete a dataset; one enabled for Profile is refused."""

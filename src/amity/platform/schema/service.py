@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+import threading
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import jsonschema_rs
 
@@ -54,6 +56,23 @@ class NamespaceCodes(Protocol):
         """The namespace of an id number, with its `code`."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _one_at_a_time(
+    verb: Callable[Concatenate[SchemaRegistry, P], R],
+) -> Callable[Concatenate[SchemaRegistry, P], R]:
+    """What a change was checked against is still so when it is written."""
+
+    @wraps(verb)
+    def alone(self: SchemaRegistry, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._changing:
+            return verb(self, *args, **kwargs)
+
+    return alone
+
+
 class _Held(NamedTuple):
     version: int
     signature: tuple[Any, ...]
@@ -78,6 +97,7 @@ class SchemaRegistry:
         self._ids = ids
         self._clock = clock
         self._held: dict[Scope, _Held] = {}
+        self._changing = threading.RLock()
         self._dependents: list[Dependents] = []
         self.namespaces: NamespaceCodes | None = None
         """Reads `xdm:id` in identity descriptors (wired in `app`); None: only codes are read."""
@@ -130,6 +150,7 @@ class SchemaRegistry:
         """Create a field group."""
         return self.create(scope, "field_group", body, actor=actor)
 
+    @_one_at_a_time
     def create(
         self, scope: Scope, kind: Kind, body: Any, *, actor: str = "", id: str = ""
     ) -> Stored:
@@ -153,11 +174,13 @@ class SchemaRegistry:
         self._remember(scope, fresh.alt_id, actor, [{"action": "created", "path": "/"}])
         return _stored(kind, document)
 
+    @_one_at_a_time
     def replace(self, scope: Scope, kind: Kind, id: str, body: Any, *, actor: str = "") -> Stored:
         """Give a resource a new definition."""
         old = self._own(scope, kind, id)
         return self._change(scope, old, kept_body(body), actor)
 
+    @_one_at_a_time
     def patch(
         self, scope: Scope, kind: Kind, id: str, operations: Any, *, actor: str = ""
     ) -> Stored:
@@ -169,6 +192,7 @@ class SchemaRegistry:
         patched = apply_patch(shown, operations)
         return self._change(scope, old, kept_body(patched), actor)
 
+    @_one_at_a_time
     def delete(self, scope: Scope, kind: Kind, id: str, *, actor: str = "") -> None:
         """Delete a resource nothing is made of."""
         old = self._own(scope, kind, id)
@@ -220,12 +244,14 @@ class SchemaRegistry:
             raise ResourceNotFound(f"there is no descriptor {id!r}", id=id)
         return document.body
 
+    @_one_at_a_time
     def create_descriptor(self, scope: Scope, body: Any, *, actor: str = "") -> dict[str, Any]:
         """Say something about a schema's field."""
         if len(self.descriptors(scope)) >= DESCRIPTORS_MAX:
             raise ResourceInvalid(f"a sandbox has at most {DESCRIPTORS_MAX} descriptors")
         return self._put_descriptor(scope, self._ids.hex(40), body, actor)
 
+    @_one_at_a_time
     def replace_descriptor(
         self, scope: Scope, id: str, body: Any, *, actor: str = ""
     ) -> dict[str, Any]:
@@ -234,6 +260,7 @@ class SchemaRegistry:
         self._check_primary_free(scope, self.descriptor(scope, id), body)
         return self._put_descriptor(scope, id, body, actor)
 
+    @_one_at_a_time
     def delete_descriptor(self, scope: Scope, id: str, *, actor: str = "") -> None:
         """Take back what was said."""
         old = self.descriptor(scope, id)
