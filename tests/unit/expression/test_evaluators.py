@@ -237,7 +237,7 @@ PROFILES = pa.schema(
 people = st.lists(st.tuples(profiles, events), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(rules(), min_size=4, max_size=12), people)
 def test_one_query_agrees_with_rows(
     texts: list[str], found: list[tuple[dict[str, Any], list[dict[str, Any]]]]
