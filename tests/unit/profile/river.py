@@ -74,13 +74,13 @@ class Stamped(NamedTuple):
 class River:
     """Two fused stages over one state."""
 
-    def __init__(self, state: State | None = None) -> None:
+    def __init__(self, state: State | None = None, *, fused: bool = True) -> None:
         self.state: State = state or MemoryState()
         self.clock = VirtualBusinessClock(0)
         self.documents = MemoryDocuments(self.clock)
         self.policies = MergePolicies(documents=self.documents, ids=RandomIds())
         self.identity = IdentityStage(schemas=self, datasets=self, settings=self)
-        self.profile = ProfileStage(policies=self.policies)
+        self.profile = ProfileStage(policies=self.policies, fused=fused)
         self.profiles = Profiles(state=self.state, policies=self.policies)
         self.failures: list[Any] = []
 

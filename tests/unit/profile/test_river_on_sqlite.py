@@ -60,7 +60,7 @@ def drain(runners: list[Runner]) -> None:
 
 def outcome(folder: Path, seed: int, *, fused: bool) -> tuple[dict[str, Any], dict[str, int]]:
     log, state = SqliteLog(folder, writer=1), SqliteState(folder / "state-0.db")
-    river = River(state)
+    river = River(state, fused=fused)
     log.append([entry(record) for record in traffic(seed)])
     stages = [river.identity, river.profile]
     if fused:

@@ -93,13 +93,20 @@ ProfileState = dict[Scope, Batch]
 
 
 class ProfileStage:
-    """Stage 5 of the river."""
+    """Stage 5 of the river.
+
+    Args:
+        policies: Tells the default merge policy.
+        fused: The identity stage runs in the same transaction: whose a record is, is as its message
+            says. Otherwise the graph may have moved on since and is asked again.
+    """
 
     name = "profile"
     consumes = (IDENTIFIED_TOPIC, ERASURES_TOPIC)
 
-    def __init__(self, *, policies: DefaultPolicy) -> None:
+    def __init__(self, *, policies: DefaultPolicy, fused: bool = False) -> None:
         self._policies = policies
+        self._fused = fused
 
     def decode(self, record: LogRecord) -> Sequence[Message]:
         """The message of one log record."""
@@ -131,7 +138,7 @@ class ProfileStage:
                 batches[message.scope] = state[scope] = batch
             _sort_in(batch, message)
         for scope, batch in state.items():
-            _load(reader, scope, batch)
+            _load(reader, scope, batch, fused=self._fused)
         return state
 
     def step(
@@ -186,11 +193,13 @@ def _sort_in(batch: Batch, message: Message) -> None:
         batch.records.append(message)
 
 
-def _load(reader: Reader, scope: Scope, batch: Batch) -> None:
+def _load(reader: Reader, scope: Scope, batch: Batch, *, fused: bool) -> None:
     work = batch.work
     _load_deliveries(reader, scope, batch)
     identities, told = _concerned(batch)
-    work.homes = members_of(reader, scope, identities)
+    if fused:
+        work.homes = _homes_told(batch)
+    work.homes |= members_of(reader, scope, identities - work.homes.keys())
     homes = {work.home(one): one for one in told}
     components = components_of(reader, scope, homes)
     members = {
@@ -202,12 +211,24 @@ def _load(reader: Reader, scope: Scope, batch: Batch) -> None:
         if profile in components:
             work.homes.update(dict.fromkeys(held, profile))
     _load_keys(reader, scope, work, identities)
+    _load_people(reader, scope, work, members)
+    _load_rare(reader, scope, batch)
+
+
+def _load_people(
+    reader: Reader, scope: Scope, work: Work, members: dict[ProfileId, tuple[Identity, ...]]
+) -> None:
     for profile, held in members.items():
         found: dict[Slot, Fragment] = {}
         for identity in held:
             if identity in work.recorded:
                 found.update(fragments_of(reader, scope, identity))
         work.people[profile] = Person(members=held, fragments=found)
+
+
+def _load_rare(reader: Reader, scope: Scope, batch: Batch) -> None:
+    """What only things, erasures and events delivered out of order need."""
+    work = batch.work
     for identity in work.held:
         work.held[identity] = len(event_keys_of(reader, scope, identity, len(batch.deliveries) + 1))
     if batch.entities:
@@ -217,6 +238,16 @@ def _load(reader: Reader, scope: Scope, batch: Batch) -> None:
         for identity in work.people[work.home(Identity(erasure.ns, erasure.id))].members:
             keys = event_keys_of(reader, scope, identity)
             work.stored[identity] = {digest_of_key(key): key for key in keys}
+
+
+def _homes_told(batch: Batch) -> dict[Identity, ProfileId]:
+    """Whose the records are, as their messages say."""
+    homes = {one.message.primary: one.message.profile for one in batch.deliveries}
+    homes.update((one.primary, one.profile) for one in batch.records)
+    for regrouped in batch.regrouped:
+        for profile, held in regrouped.groups.items():
+            homes.update(dict.fromkeys(held, profile))
+    return homes
 
 
 def _load_deliveries(reader: Reader, scope: Scope, batch: Batch) -> None:
