@@ -520,3 +520,10 @@ def test_concurrent_creations_make_one() -> None:
         made = list(pool.map(create, range(10)))
 
     assert sum(made) == 1
+
+
+@pytest.mark.parametrize("tenant", ["id", "repo", "experience"])
+def test_tenant_is_no_standard_field(tenant: str) -> None:
+    """A tenant whose namespace is a standard field would mix its fields with the standard's."""
+    with pytest.raises(ResourceInvalid, match="standard field"):
+        new_registry(tenant=tenant)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Request, Response
 from fastapi.responses import JSONResponse
@@ -30,17 +30,10 @@ Labeller = Annotated[Principal, needs("apply-labels")]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 
 
-class ObservableSchema(Protocol):
-    """Tells which fields were seen in a dataset's data: ingestion's lake, wired in `app`."""
-
-    def observed(self, scope: Scope, dataset_id: str) -> dict[str, Any]:
-        """Composed fields that hold data, as ``{"type": "object", "properties": …}``."""
-
-
-def router(catalog: Catalog, observable: ObservableSchema | None = None) -> APIRouter:
+def router(catalog: Catalog) -> APIRouter:
     """`/data/foundation/catalog/…` and `/data/foundation/dataset/datasets/{id}/labels`."""
     routes = APIRouter(tags=["catalog"])
-    shows = _Shows(catalog, observable)
+    shows = _Shows(catalog)
     _datasets(routes, catalog, shows)
     _changes(routes, catalog)
     _views(routes, catalog)
@@ -52,9 +45,8 @@ def router(catalog: Catalog, observable: ObservableSchema | None = None) -> APIR
 class _Shows:
     """Shows datasets with what other parts know of them."""
 
-    def __init__(self, catalog: Catalog, observable: ObservableSchema | None) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._observable = observable
 
     def all(self, scope: Scope) -> dict[str, dict[str, Any]]:
         last: dict[str, Batch] = {}
@@ -68,10 +60,7 @@ class _Shows:
     def one(self, scope: Scope, id: str, names: list[str]) -> dict[str, Any]:
         document = self._catalog.document(scope, id)
         last = next(iter(self._catalog.batches(scope, dataset=id)), None)
-        body = shown_dataset(scope, document, self._schema(scope, id), last)
-        if self._observable is not None and (not names or "observableSchema" in names):
-            body["observableSchema"] = self._observable.observed(scope, id)
-        return projected(body, names)
+        return projected(shown_dataset(scope, document, self._schema(scope, id), last), names)
 
     def _schema(self, scope: Scope, id: str) -> ResolvedSchema | None:
         try:

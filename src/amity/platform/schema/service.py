@@ -28,6 +28,7 @@ from amity.platform.schema.evolution import breaking, conflicts
 from amity.platform.schema.model import ResolvedSchema
 from amity.platform.schema.names import UNION_SUFFIX, Kind, alt_id, resource_id
 from amity.platform.schema.snapshot import Snapshot, Stored
+from amity.platform.schema.standard import standard_fields
 from amity.storage.ports import Document, Documents
 
 DESCRIPTOR = "descriptor"
@@ -92,6 +93,10 @@ class SchemaRegistry:
     def __init__(
         self, *, documents: Documents, ids: IdSource, clock: BusinessClock, tenant: str
     ) -> None:
+        if f"_{tenant}" in standard_fields():
+            raise ResourceInvalid(
+                f"{tenant!r} cannot be a tenant's name: _{tenant} is a standard field; choose another"
+            )
         self.tenant = tenant
         self._documents = documents
         self._ids = ids
