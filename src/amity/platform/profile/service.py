@@ -65,7 +65,8 @@ class Profiles:
         self, reader: Reader, scope: Scope, profile: ProfileId, policy: Policy
     ) -> Profile | None:
         """A person under a policy; None when nothing is kept of anyone by this id."""
-        return self.profile_at(reader, scope, store.members(reader, scope, profile), policy)
+        members = stitched(store.members(reader, scope, profile), profile, policy)
+        return self.profile_at(reader, scope, members, policy)
 
     def profile_at(
         self,
