@@ -12,6 +12,7 @@ from typing import Any
 
 from amity.expression.errors import TypeFault, UnknownField, UnsupportedHere
 from amity.expression.functions import FUNCTIONS
+from amity.expression.functions.strings import pattern
 from amity.expression.syntax.pql_text import text_of
 from amity.expression.tree import (
     EVENTS,
@@ -111,6 +112,7 @@ class _Checker:
             _comparable(node, types)
         if node.name in _NUMERIC:
             _numeric(node, types)
+        _constants(node)
         if node.name in _SAME_ITEMS:
             return first
         if node.name == "head":
@@ -181,6 +183,16 @@ def _comparable(node: Call, types: list[Type]) -> None:
         left=left,
         right=right,
     )
+
+
+def _constants(node: Call) -> None:
+    """A pattern must compile; an audience must be named."""
+    if node.name in {"matches", "regexGroup"} and isinstance(node.args[1], Literal):
+        pattern(str(node.args[1].value))
+    if node.name == "inSegment":
+        asked = node.args[0]
+        if not (isinstance(asked, Literal) and isinstance(asked.value, str)):
+            raise TypeFault('inSegment takes the id of an audience: inSegment("…")')
 
 
 def _numeric(node: Call, types: list[Type]) -> None:

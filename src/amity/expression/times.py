@@ -57,6 +57,11 @@ def moment_of(at_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=at_ms)
 
 
+def in_calendar(at_ms: int) -> bool:
+    """Whether a calendar has a day for the instant (years 1 to 9999)."""
+    return _FIRST_MS <= at_ms < _LAST_MS
+
+
 def _month_index(at_ms: int) -> int:
     moment = moment_of(at_ms)
     return moment.year * 12 + moment.month - 1
@@ -82,6 +87,8 @@ def shifted(at_ms: int, amount: int, unit: str) -> int:
     """
     if unit in FIXED:
         return at_ms + amount * FIXED[unit]
+    if not in_calendar(at_ms):
+        return at_ms
     index = _month_index(at_ms) + amount * MONTHS[unit]
     start = _month_start(index)
     if abs(start) == NEVER:
@@ -102,6 +109,8 @@ def floor(at_ms: int, unit: str) -> int:
         return at_ms - (at_ms - _SUNDAY_MS) % FIXED["week"]
     if unit in FIXED:
         return at_ms - at_ms % FIXED[unit]
+    if not in_calendar(at_ms):
+        return at_ms
     size = MONTHS[unit]
     return _month_start(_month_index(at_ms) // size * size)
 
@@ -172,7 +181,7 @@ def _first(test: Callable[[int], bool], after_ms: int) -> int:
     while not test(high):
         step *= 2
         high = after_ms + step
-        if moment_limit(high):
+        if not in_calendar(high):
             return NEVER
     low = after_ms
     while high - low > 1:
@@ -184,13 +193,8 @@ def _first(test: Callable[[int], bool], after_ms: int) -> int:
     return high
 
 
-_LAST_MS = date_ms(9999, 12, 1)
-
-
-def moment_limit(at_ms: int) -> bool:
-    """Whether an instant lies beyond what a calendar can name."""
-    return at_ms >= _LAST_MS
-
+_FIRST_MS = date_ms(1, 1, 1)
+_LAST_MS = date_ms(9999, 12, 31)
 
 Span = tuple[End | None, End | None]
 """From (inclusive) and to (exclusive); None = without end."""

@@ -181,6 +181,48 @@ def test_the_answer_stands_until_it_says_it_changes(
     assert answers == [now.value] * (len(moments) + 1)
 
 
+anything = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1),
+        st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5),
+        times.map(to_iso), st.sampled_from(["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["SKU", "quantity", "code", "a"]), inner, max_size=3),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+FIELDS = ["age", "city", "tags", "birth", "address"]
+ODD = [
+    "city.matches(tags)", "city.regexGroup(age, 1) = 1", "m.get(age) = 1", "tags.topN(this, age)",
+    "xEvent.sum(total * 1.7e308) > 1", "birth occurs <= 3 months after age",
+    "tags.groupBy(this).map((K, V) => mapEntry(V, K)).keys().count() > 0",
+    "birth.getMonth() = address.getYear()", "city in tags", "birth occurs on age",
+    "birth occurs <= 9000 years from age", "xEvent.average(items) > 1", "tags.distinct() = tags",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(rules(), st.sampled_from(ODD)),
+    st.dictionaries(st.sampled_from(FIELDS), anything),
+    st.lists(
+        st.dictionaries(st.sampled_from(["eventType", "total", "items"]), anything), max_size=3
+    ),
+)
+def test_no_data_makes_a_rule_fail(
+    text: str, profile: dict[str, Any], found: list[dict[str, Any]]
+) -> None:
+    """Whatever a record holds, a rule has an answer, and the same by both evaluators."""
+    events = [{**body, "_id": str(n), "timestamp": to_iso(NOW)} for n, body in enumerate(found)]
+    expected = truth(evaluate(parse(text), profile, events, NOW).value)
+
+    value, _ = compile_rule(parse(text))({**profile, "xEvent": ordered(events)}, {}, NOW, ())
+
+    assert value == expected
+
+
 @pytest.mark.parametrize(
     ("before_ms", "inside"), [(28 * DAY_MS, False), (28 * DAY_MS - 1, True), (0, True), (-1, False)]
 )

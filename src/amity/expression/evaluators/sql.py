@@ -430,9 +430,7 @@ def _instant(found: Sql) -> sge.Expr:
     raise UnsupportedHere(f"a {found.kind} where an instant is needed: the lake keeps it as text")
 
 
-def _between(
-    at: sge.Expr, low: sge.Expr | None, high: sge.Expr | None
-) -> sge.Expr:
+def _between(at: sge.Expr, low: sge.Expr | None, high: sge.Expr | None) -> sge.Expr:
     tests: list[sge.Expr] = []
     if low is not None:
         tests.append(sge.GTE(this=at.copy(), expression=low))
@@ -628,9 +626,7 @@ def _text(compiler: RuleCompiler, node: Call, env: Env) -> Sql:
     return Sql(_text_test(compiler, node.name, value, (other, folded)), "boolean")
 
 
-def _text_test(
-    compiler: RuleCompiler, name: str, value: Sql, how: tuple[Sql, bool]
-) -> sge.Expr:
+def _text_test(compiler: RuleCompiler, name: str, value: Sql, how: tuple[Sql, bool]) -> sge.Expr:
     other, folded = how
     if value.kind == "array":
         place = compiler.place()
@@ -743,9 +739,7 @@ def _looks_again(node: Node) -> bool:
     return isinstance(node, Call) and node.name == "exists" and is_events(node.args[0])
 
 
-def _sequence(
-    compiler: RuleCompiler, name: str, own: tuple[Node, ...], inner: Node
-) -> sge.Expr:
+def _sequence(compiler: RuleCompiler, name: str, own: tuple[Node, ...], inner: Node) -> sge.Expr:
     assert isinstance(inner, Call)  # noqa: S101 - an exists
     test = inner.args[1]
     assert isinstance(test, Lambda)  # noqa: S101 - the reader makes no other

@@ -28,7 +28,14 @@ def _total(numbers: list[int | float]) -> int | float | None:
     """Doubles are summed exactly and rounded once, so that the order of items does not matter."""
     if all(type(one) is int for one in numbers):
         return bounded(sum(numbers))
-    return bounded(math.fsum(numbers))
+    return _exact_sum(numbers)
+
+
+def _exact_sum(numbers: list[int | float]) -> float | None:
+    try:
+        return bounded(math.fsum(numbers))
+    except OverflowError:
+        return None
 
 
 def _sum(array: Value, of: Of | None = None) -> Value:
@@ -37,7 +44,8 @@ def _sum(array: Value, of: Of | None = None) -> Value:
 
 def _average(array: Value, of: Of | None = None) -> Value:
     numbers = _numbers(array, of)
-    return bounded(math.fsum(numbers) / len(numbers)) if numbers else None
+    total = _exact_sum(numbers)
+    return None if total is None or not numbers else total / len(numbers)
 
 
 def _extreme(array: Value, of: Of | None, wins: Callable[[Value, Value], bool]) -> Value:

@@ -158,7 +158,7 @@ FUNCTIONS = (
     ),
     _method(
         "get", "map.get(key)", "any", "The value under a key.",
-        lambda found, key: found.get(key) if type(found) is dict else None,
+        lambda found, key: found.get(key) if type(found) is dict and type(key) is str else None,
     ),
     _method(
         "keys", "map.keys()", "array", "The keys.",
@@ -175,7 +175,7 @@ FUNCTIONS = (
         example="xEvent.groupBy(eventType).map((K, V) => mapEntry(K, V.count()))",
         gives="any",
         arity=(2, 2),
-        apply=lambda key, value: (key, value),
+        apply=lambda key, value: (key if type(key) is str else str(key), value),
     ),
     _method("isNull", "value.isNull()", "boolean", "It is not there.", lambda value: value is None),
     _method(

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from amity.expression.function import Function
-from amity.expression.times import moment_limit, moment_of
+from amity.expression.times import in_calendar, moment_of
 from amity.expression.values import Value, to_ms
 
 
 def _part(read: Callable[[datetime], int]) -> Callable[[Value], Value]:
     def apply(value: Value) -> Value:
         at_ms = to_ms(value)
-        return None if at_ms is None or moment_limit(abs(at_ms)) else read(moment_of(at_ms))
+        return read(moment_of(at_ms)) if at_ms is not None and in_calendar(at_ms) else None
 
     return apply
 

@@ -55,7 +55,15 @@ def _like(value: Value, form: Value) -> bool:
 
 
 def _matches(value: Value, regex: Value) -> bool:
-    return _each(value, regex, lambda text, expr: bool(pattern(expr).search(text)))
+    return _each(value, regex, lambda text, expr: _search(expr, text) is not None)
+
+
+def _search(regex: str, text: str) -> Any:
+    """What a pattern finds. One that comes from the data and is none finds nothing."""
+    try:
+        return pattern(regex).search(text)
+    except TypeFault:
+        return None
 
 
 def _each(value: Value, other: Value, test: Test) -> bool:
@@ -76,9 +84,8 @@ def _cased(test: Test) -> Callable[..., bool]:
 def _group(value: Value, regex: Value, index: Value = 0) -> Value:
     if type(value) is not str or type(regex) is not str or type(index) is not int:
         return None
-    compiled = pattern(regex)
-    found = compiled.search(value)
-    return found.group(index) if found and 0 <= index <= compiled.groups else None
+    found = _search(regex, value)
+    return found.group(index) if found and 0 <= index <= found.re.groups else None
 
 
 def _text(name: str, summary: str, test: Test) -> Function:

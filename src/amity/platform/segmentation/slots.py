@@ -140,7 +140,7 @@ def audiences_in(rule: Node) -> frozenset[str]:
 
 
 def fields_in(rule: Node) -> tuple[Path, ...]:
-    """Every field that a rule reads, of the profile and of its events (under `xEvent`)."""
+    """Every field that a rule reads, of the profile and of its events, as schemas name them."""
     needs = needs_of(rule)
     reading = _Reading()
     reading.visit(rule, {})
@@ -151,7 +151,7 @@ def fields_in(rule: Node) -> tuple[Path, ...]:
         for draft, condition in zip(needs.slots.values(), conditions, strict=True)
         for path in (*draft.paths, *_paths_on(condition))
     }
-    return tuple(sorted(paths | {("xEvent", *path) for path in found if path}))
+    return tuple(sorted(paths | {path for path in found if path}))
 
 
 def _paths_on(condition: Node) -> set[Path]:

@@ -121,10 +121,10 @@ class SegmentationStage:
         woken = {timer.scope for timer in fired if timer.key == BACKFILL_KEY}
         for scope in scopes | woken:
             state.backfills[scope] = store.load_backfill(reader, scope)
-        for scope in woken:
-            after = state.backfills[scope].after
+        for scope in scopes | woken:
+            after = "" if scope in scopes else state.backfills[scope].after
             state.pages[scope] = store.profile_ids(reader, scope, after, BACKFILL_PROFILES)
-        return {(scope, profile) for scope in woken for profile in state.pages[scope]}
+        return {(scope, profile) for scope, page in state.pages.items() for profile in page}
 
     @staticmethod
     def _outdated(state: SegmentationState, key: Key) -> bool:

@@ -143,7 +143,9 @@ def _changed(outcome: Outcome[SegmentationState], message: ProfileChanged, now_m
         work = work if message.rebuild else _Work(outcome, key, now_ms, "definition")
         work.rebuild(known or ProfileState(), rules, state.sources.get(key), message)
         return
-    work.evaluate(known, rules, work.take(known, rules, message.events, message.attributes))
+    touched = work.take(known, rules, message.events, message.attributes)
+    if touched:
+        work.evaluate(known, rules, touched)
 
 
 def _fire(outcome: Outcome[SegmentationState], timer: Timer, now_ms: int) -> None:
@@ -173,11 +175,11 @@ def _start_backfill(outcome: Outcome[SegmentationState], scope: Scope, now_ms: i
     version = state.backfills.get(scope, Backfill()).version + 1
     state.backfills[scope] = Backfill("", version)
     state.dirty_backfills.add(scope)
-    outcome.timers.append(Timer(scope, BACKFILL_KEY, now_ms, version))
+    _backfill(outcome, Timer(scope, BACKFILL_KEY, now_ms, version), now_ms)
 
 
 def _backfill(outcome: Outcome[SegmentationState], timer: Timer, now_ms: int) -> None:
-    """Evaluate one page of profiles anew, and wake the next one."""
+    """Evaluate one page of profiles anew, and wake the next one. The first needs no waking."""
     state, scope = outcome.state, timer.scope
     standing = state.backfills.get(scope, Backfill())
     if standing.version != timer.version:
