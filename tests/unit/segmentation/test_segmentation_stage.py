@@ -191,6 +191,25 @@ def test_a_dissolved_profile_leaves_everything_with_the_cause() -> None:
     ]
 
 
+def test_versions_rise_on_when_a_split_brings_a_profile_back() -> None:
+    """And a dissolved profile is in no audience, also when the rules change meanwhile."""
+    world = World({"never": 'not (xEvent[eventType = "x"])'})
+    world.event("p", "y", NOW)
+    world.change("p", NOW + 1, gone=True, cause="merge")
+    world.define({"never": 'not (xEvent[eventType = "z"])'})
+    world.say(DEFINITIONS_TOPIC, DefinitionChanged(SCOPE.key, "never"))
+    world.until(NOW + 2)
+    meanwhile = world.inside("never")
+    world.change("p", NOW + 3, rebuild=True, cause="split")
+
+    assert meanwhile == []
+    assert [(c.status, c.cause, c.version) for c in world.changes()] == [
+        ("realized", "record", 1),
+        ("exited", "merge", 2),
+        ("realized", "split", 3),
+    ]
+
+
 def test_a_new_definition_reaches_everyone_and_a_deleted_one_lets_all_go() -> None:
     """Also the profiles to which nothing happens, page by page."""
     world = World({})

@@ -72,6 +72,7 @@ class AudienceGuard(Protocol):
 
 class _Compiled(NamedTuple):
     version: int
+    texts: tuple[tuple[str, str], ...]
     rules: RuleSet
 
 
@@ -198,17 +199,23 @@ class Audiences:
         known = self._compiled.get(scope)
         if known is not None and known.version == version:
             return known.rules
-        definitions = self.definitions(scope)
-        rules = RuleSet(definitions)
-        if known is not None and known.rules.version == rules.version:
+        documents = self._evaluated(scope)
+        # Any document of the control plane moves the version; only other rules are compiled anew.
+        texts = tuple((one.id, one.body["expression"]["value"]) for one in documents)
+        if known is not None and known.texts == texts:
             rules = known.rules
-        self._compiled[scope] = _Compiled(version, rules)
+        else:
+            rules = RuleSet(_definition(one) for one in documents)
+        self._compiled[scope] = _Compiled(version, texts, rules)
         return rules
 
     def definitions(self, scope: Scope) -> list[Definition]:
         """What evaluation must know of every audience that is evaluated."""
+        return [_definition(document) for document in self._evaluated(scope)]
+
+    def _evaluated(self, scope: Scope) -> list[Document]:
         return [
-            Definition(document.id, parsed(document.body["expression"]))
+            document
             for document in self._documents.find(scope, KIND)
             if document.body.get("lifecycleState", "published") in _EVALUATED
         ]
@@ -295,6 +302,10 @@ class Audiences:
         document = self._documents.put(scope, KIND, body["id"], body, if_version=if_version)
         self._announce(DefinitionChanged(scope=scope.key, audience=body["id"]))
         return self.get(scope, document.id)
+
+
+def _definition(document: Document) -> Definition:
+    return Definition(document.id, parsed(document.body["expression"]))
 
 
 def parsed(expression: Mapping[str, Any]) -> Node:

@@ -52,7 +52,10 @@ class Standing(msgspec.Struct, array_like=True):
 
 
 class ProfileState(msgspec.Struct, array_like=True):
-    """What the stage knows of a profile. `slots` holds events by (timestamp, id)."""
+    """What the stage knows of a profile. `slots` holds events by (timestamp, id).
+
+    Of a dissolved profile only the versions stay, so that they rise on when a split brings it back.
+    """
 
     rules: str = ""
     version: int = 0
@@ -61,6 +64,11 @@ class ProfileState(msgspec.Struct, array_like=True):
     attributes: dict[str, Any] = {}
     slots: dict[str, list[Event]] = {}
     standings: dict[str, Standing] = {}
+
+    @property
+    def dissolved(self) -> bool:
+        """Whether nothing is known of it any more."""
+        return not self.rules
 
 
 class MemberRow(msgspec.Struct, array_like=True, frozen=True):
@@ -101,7 +109,7 @@ class SegmentationState:
     """Everything a step needs; the stage loads it and writes what is dirty."""
 
     rules: dict[Scope, RuleSet] = field(default_factory=dict)
-    profiles: dict[Key, ProfileState | None] = field(default_factory=dict)
+    profiles: dict[Key, ProfileState] = field(default_factory=dict)
     sources: dict[Key, Source] = field(default_factory=dict)
     backfills: dict[Scope, Backfill] = field(default_factory=dict)
     pages: dict[Scope, list[ProfileId]] = field(default_factory=dict)
@@ -140,7 +148,8 @@ def _changed(outcome: Outcome[SegmentationState], message: ProfileChanged, now_m
         work.evaluate(known, rules, touched | rules.blank)
         return
     if known is None or message.rebuild or known.rules != rules.version:
-        work = work if message.rebuild else _Work(outcome, key, now_ms, "definition")
+        if not message.rebuild and known is not None and not known.dissolved:
+            work = _Work(outcome, key, now_ms, "definition")
         work.rebuild(known or ProfileState(), rules, state.sources.get(key), message)
         return
     touched = work.take(known, rules, message.events, message.attributes)
@@ -187,7 +196,7 @@ def _backfill(outcome: Outcome[SegmentationState], timer: Timer, now_ms: int) ->
     rules, page = state.rules[scope], state.pages.get(scope, [])
     for profile in page:
         known = state.profiles.get((scope, profile))
-        if known is not None and known.rules != rules.version:
+        if known is not None and not known.dissolved and known.rules != rules.version:
             work = _Work(outcome, (scope, profile), now_ms, "definition")
             work.rebuild(known, rules, state.sources.get((scope, profile)))
     if len(page) < BACKFILL_PROFILES:
@@ -262,7 +271,8 @@ class _Work:
             return
         for id, standing in sorted(known.standings.items()):
             self._turn(known, id, standing, inside=False)
-        self.outcome.state.profiles[self.key] = None
+        versions = ProfileState(version=known.version, wake_version=known.wake_version + 1)
+        self.outcome.state.profiles[self.key] = versions
         self.outcome.state.dirty.add(self.key)
         self.outcome.timers.append(Cancel(self.key[0], self.key[1].encode()))
 

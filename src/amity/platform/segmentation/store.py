@@ -85,17 +85,11 @@ def load_backfill(reader: Reader, scope: Scope) -> Backfill:
 def save(writer: Writer, state: SegmentationState) -> None:
     """Write what a step has changed."""
     puts: dict[Scope, list[tuple[bytes, bytes]]] = {}
-    deletes: dict[Scope, list[bytes]] = {}
     for scope, profile in sorted(state.dirty, key=lambda key: (key[0].key, key[1])):
-        known = state.profiles[scope, profile]
-        if known is None:
-            deletes.setdefault(scope, []).append(pack(profile))
-        else:
-            puts.setdefault(scope, []).append((pack(profile), _ENCODER.encode(known)))
+        row = (pack(profile), _ENCODER.encode(state.profiles[scope, profile]))
+        puts.setdefault(scope, []).append(row)
     for scope, items in puts.items():
         writer.put_many(PROFILES, scope, items)
-    for scope, keys in deletes.items():
-        writer.delete_many(PROFILES, scope, keys)
     for scope in state.dirty_backfills:
         writer.put_many(BACKFILLS, scope, [(b"1", _ENCODER.encode(state.backfills[scope]))])
     _save_members(writer, state)
