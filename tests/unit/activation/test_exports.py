@@ -12,14 +12,16 @@ import pytest
 from fastapi import FastAPI, Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shop import SCOPE, Shop, mapped
+from shop import SCOPE, LinesFiles, Shop, mapped
 
 from amity.access.principal import Permission, Principal
 from amity.app.problems import install
 from amity.platform.activation.adhoc import AdhocRuns
 from amity.platform.activation.errors import BadConnection, BadFlow, CannotRunNow
+from amity.platform.activation.exporter import EXPORT_TRIES_MAX
 from amity.platform.activation.routes import router
 from amity.platform.governance.errors import ViolationsError
+from amity.transports.errors import StoreUnavailable
 
 SELECTORS = "/transformations/0/params/segmentSelectors/selectors"
 LABELLED = {("personalEmail", "address"): frozenset({"C4"})}
@@ -235,6 +237,45 @@ def test_failures_are_runs(shop: Shop) -> None:
 
     (error,) = shop.runs(flow)[0]["metrics"]["statusSummary"]["errors"]
     assert "maps no attribute" in error["message"]
+
+
+def test_an_unreachable_destination_does_not_hold_the_others_up(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some tries the run has failed and the order is let go; nothing counts as told."""
+    shop.person("ann")
+    shop.member("ann")
+    flow = shop.flow("rich")
+    monkeypatch.setattr(LinesFiles, "publish", _unreachable)
+    shop.until("2024-01-05T05:00:00Z")
+    shop.clock.advance_to(shop.runner.next_due() or 0)
+    shop.runner.fire_due(shop.clock.now_ms())
+    (record,) = shop.log.poll("platform.exports", {}, 10)
+    for _ in range(EXPORT_TRIES_MAX - 1):
+        with pytest.raises(StoreUnavailable):
+            shop.exporter.handle([record], 0)
+    shop.exporter.handle([record], 0)
+    (error,) = shop.runs(flow)[0]["metrics"]["statusSummary"]["errors"]
+    monkeypatch.undo()
+    shop.until("2024-01-06T12:00:00Z")
+
+    assert (error["code"], "given up" in error["message"]) == ("AMITY-ACTIVATION-UNREACHABLE", True)
+    assert [[("ann", "active")], []] == shop.told()
+
+
+def _unreachable(files: LinesFiles) -> Any:
+    raise StoreUnavailable("no answer")
+
+
+def test_on_demand_for_a_flow_that_went_to_sleep(shop: Shop) -> None:
+    """The run ends as failed instead of going on for ever."""
+    flow = shop.flow("rich")
+    shop.until("2024-01-05T12:00:00Z")
+    (order,) = adhoc(shop).order(SCOPE, {flow: ["rich"]})
+    shop.flows.set_state(SCOPE, flow, "disabled")
+    shop.drain()
+
+    assert shop.flows.run(SCOPE, order.run)["metrics"]["statusSummary"]["status"] == "failed"
 
 
 def test_disabled_and_deleted_flows_export_nothing(shop: Shop) -> None:

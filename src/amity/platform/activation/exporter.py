@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from amity.kernel.clock import BusinessClock
-from amity.kernel.errors import Corrupt, NotFound, Terminal
+from amity.kernel.errors import Corrupt, NotFound, Terminal, Transient
 from amity.kernel.scope import Scope
 from amity.platform.activation import runs, store
 from amity.platform.activation.destination import FileSet, Job, Means, Published
@@ -34,6 +34,11 @@ from amity.platform.activation.targets import Plugins, Target, find_target, spec
 from amity.platform.governance.lineage import AudienceFacts
 from amity.platform.governance.service import Governance
 from amity.storage.ports import LogRecord, Reader, State
+
+EXPORT_TRIES_MAX = 5
+"""Tries of an order whose destination cannot be reached, before the others go on. Ours."""
+
+_Ended = tuple[dict[str, Any] | None, int | None]
 
 
 class Flows(Protocol):
@@ -101,6 +106,7 @@ class Exporter:
         self._means = means
         self._clock = clock
         self._connections = _Opened(flows)
+        self._tries: dict[str, int] = {}
 
     def handle(self, records: Sequence[LogRecord], now_ms: int) -> None:
         """Carry out orders one by one."""
@@ -119,19 +125,47 @@ class Exporter:
             return
         span = runs.Span(self._clock.now_ms())
         try:
-            task = self._task(scope, order)
-            if task is None:
-                return
-            self._flows.put_run(scope, runs.started(order, span))
-            run, revision = self._carry_out(task, span)
+            run, revision = self._attempt(scope, order, span)
         except Terminal as error:
             code = error.code or "AMITY-ACTIVATION-FAILED"
-            ended = span._replace(completed_ms=self._clock.now_ms())
-            run, revision = runs.failed(order, ended, code, error.message), None
-        self._flows.put_run(scope, run)
+            run, revision = runs.failed(order, self._ended(span), code, error.message), None
+        except Transient as error:
+            self._try_again(order, error)
+            run, revision = self._given_up(order, span, error), None
+        self._tries.pop(order.run, None)
+        if run is not None:
+            self._flows.put_run(scope, run)
         if revision is not None and not order.on_demand:
             with self._state.write() as writer:
                 store.put_exported(writer, scope, order, revision)
+
+    def _attempt(self, scope: Scope, order: ExportOrder, span: runs.Span) -> _Ended:
+        """The run, and the revision told; None for what is not to be filed or noted."""
+        task = self._task(scope, order)
+        if task is None:
+            if not order.on_demand:
+                return None, None
+            raise ExportRefused(
+                f"flow {order.flow} is gone, disabled or no longer maps audience {order.audience}"
+            )
+        self._flows.put_run(scope, runs.started(order, span))
+        return self._carry_out(task, span)
+
+    def _try_again(self, order: ExportOrder, error: Transient) -> None:
+        """Raise for another try, unless one destination has held the others up long enough."""
+        self._tries[order.run] = self._tries.get(order.run, 0) + 1
+        if self._tries[order.run] < EXPORT_TRIES_MAX:
+            raise error
+
+    def _given_up(self, order: ExportOrder, span: runs.Span, error: Transient) -> dict[str, Any]:
+        message = (
+            f"given up after {EXPORT_TRIES_MAX} tries: {error.message}; "
+            "the next scheduled run sends what this one owes"
+        )
+        return runs.failed(order, self._ended(span), "AMITY-ACTIVATION-UNREACHABLE", message)
+
+    def _ended(self, span: runs.Span) -> runs.Span:
+        return span._replace(completed_ms=self._clock.now_ms())
 
     def _done(self, scope: Scope, order: ExportOrder) -> bool:
         if order.on_demand:
@@ -164,7 +198,7 @@ class Exporter:
         target = find_target(scope, body, self._specs, self._connections)
         return _Task(scope, order, flow, audience, facts, target)
 
-    def _carry_out(self, task: _Task, span: runs.Span) -> tuple[dict[str, Any], int | None]:
+    def _carry_out(self, task: _Task, span: runs.Span) -> _Ended:
         """The run, and the revision told; None when nothing was."""
         if not task.flow.columns:
             raise ExportRefused(
@@ -177,8 +211,7 @@ class Exporter:
         )
         violations = self._governance.verify(task.scope, activation)
         if violations:
-            ended = span._replace(completed_ms=self._clock.now_ms())
-            return runs.paused(task.order, ended, violations), None
+            return runs.paused(task.order, self._ended(span), violations), None
         ledger = Ledger()
         with self._state.read() as reader:
             revision = store.head(reader, task.scope, task.order.audience).revision
@@ -187,8 +220,7 @@ class Exporter:
             raise ExportRefused(
                 f"the ledger of run {task.order.run} does not add up: {ledger.body()}"
             )
-        ended = span._replace(completed_ms=self._clock.now_ms())
-        return runs.succeeded(task.order, ended, ledger, published), revision
+        return runs.succeeded(task.order, self._ended(span), ledger, published), revision
 
     def _write(self, reader: Reader, task: _Task, revision: int, ledger: Ledger) -> Published:
         told = store.exported(reader, task.scope, task.order)
