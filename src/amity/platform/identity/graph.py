@@ -10,7 +10,7 @@ devices before the rest. Behaviour: platform-audiences.md §1.4, §2.2.
 A sighting after which nothing was dropped commutes with every other such sighting. The graph
 therefore keeps, besides its links, what each component was at its last drop (its *floor*) and
 which identity sets were only added since: a sighting newer than the floor that fits is added
-without looking at history.
+without looking at history (docs/adr/0009-identity-in-any-order.md).
 """
 
 from __future__ import annotations

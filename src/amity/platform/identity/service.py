@@ -44,11 +44,6 @@ class Graphs:
             raise InvalidInput("id is required")
         return self._identity(scope, {"ns": namespace, "nsid": nsid, "id": id}).xid
 
-    def members(self, scope: Scope, xids: list[str]) -> dict[str, list[Identity]]:
-        """Xid → everyone in its graph, itself included; [] when it is in none."""
-        with self._state.read() as reader:
-            return {xid: self._of_xid(reader, scope, xid) for xid in xids}
-
     def cluster(self, scope: Scope, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """One entry for each input, in its own form."""
         entries = []
@@ -142,10 +137,6 @@ class Graphs:
             return lambda identity: {"ns": identity.ns, "id": identity.id}
         numbers = {each["code"]: each["id"] for each in self._namespaces.all(scope)}
         return lambda identity: {"nsid": numbers.get(identity.ns), "id": identity.id}
-
-    def _of_xid(self, reader: Reader, scope: Scope, xid: str) -> list[Identity]:
-        identity = identity_of_xid(reader, scope, xid)
-        return [] if identity is None else self._linked(reader, scope, identity)
 
     def _linked(self, reader: Reader, scope: Scope, identity: Identity) -> list[Identity]:
         component = self._component(reader, scope, identity)
