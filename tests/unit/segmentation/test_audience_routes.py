@@ -409,7 +409,7 @@ def test_a_person_is_explained(client: Client, shop: Shop) -> None:
     bob = client.get(path, params={"entityId": "bob", "entityIdNS": "ShopId"}).json()
     nobody = client.get(path, params={"entityId": "zoe", "entityIdNS": "ShopId"})
 
-    assert (ann["member"], ann["since"]) == (True, to_iso(NOW))
+    assert (ann["member"], ann["since"], ann["cause"]) == (True, to_iso(NOW), "definition")
     assert ann["changesAt"] == to_iso(NOW + DAY_MS)
     assert [part["holds"] for part in ann["rule"]["parts"]] == [True, True]
     assert (bob["member"], bob["rule"]["parts"][0]["values"]) == (False, {"tier": "silver"})

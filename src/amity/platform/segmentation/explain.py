@@ -1,8 +1,7 @@
 """Why is this person in this audience, or not?
 
 Takes the rule apart along `and`, `or` and `not`, evaluates every part by the meaning of the language
-and says what each was, until when it stands, and since when and by what the person stands where they
-stand.
+and says what each was and until when it stands.
 """
 
 from __future__ import annotations
@@ -58,8 +57,6 @@ class Explainer:
             "member": bool(standing and standing.inside),
             "rule": self.part(rule),
         }
-        if standing is not None and standing.version:
-            body["since"] = to_iso(standing.since_ms)
         if standing is not None and standing.changes_ms < NEVER:
             body["changesAt"] = to_iso(standing.changes_ms)
         return body

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 
 from amity.access.guard import needs
 from amity.access.principal import Principal
-from amity.kernel.clock import BusinessClock
+from amity.kernel.clock import BusinessClock, to_iso
 from amity.kernel.errors import AmityError, Invalid
 from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
@@ -93,10 +93,12 @@ class _Explaining:
         rule = self._audiences.rule(scope, audience)
         profile = self._people.profile_of(scope, identity)
         with self._state.read() as reader:
-            return self._explained(reader, scope, profile).explain(audience, rule) | {
-                "profile": profile,
-                "identity": {"namespace": identity.ns, "id": identity.id},
-            }
+            found = self._explained(reader, scope, profile).explain(audience, rule)
+            row = self._members.row_of(reader, scope, audience, profile)
+        if row is not None:
+            found |= {"since": to_iso(row.since_ms), "cause": row.cause}
+        who = {"namespace": identity.ns, "id": identity.id}
+        return found | {"profile": profile, "identity": who}
 
     def _explained(self, reader: Reader, scope: Scope, profile: ProfileId) -> Explainer:
         view = self._people.view(reader, scope, profile)

@@ -72,11 +72,12 @@ class ProfileState(msgspec.Struct, array_like=True):
 
 
 class MemberRow(msgspec.Struct, array_like=True, frozen=True):
-    """The row of a profile in an audience."""
+    """The row of a profile in an audience, and by what it came to stand so."""
 
     status: Status
     since_ms: int
     version: int
+    cause: str = ""
 
 
 class Backfill(msgspec.Struct, array_like=True, frozen=True):
@@ -336,7 +337,7 @@ class _Work:
         standing.inside, standing.since_ms, standing.version = inside, self.now_ms, known.version
         status: Status = "realized" if inside else "exited"
         self.outcome.state.members[scope, id, profile] = MemberRow(
-            status, self.now_ms, known.version
+            status, self.now_ms, known.version, self.cause
         )
         message = MembershipChanged(
             scope=scope.key,

@@ -175,6 +175,14 @@ class Members:
                 for key, value in reader.scan(TOTALS, scope)
             }
 
+    def row_of(
+        self, reader: Reader, scope: Scope, audience: str, profile: ProfileId
+    ) -> MemberRow | None:
+        """Since when and by what a profile stands where it stands; None = it never was in."""
+        key = pack(audience, profile)
+        found = reader.get_many(MEMBERS, scope, [key]).get(key)
+        return None if found is None else _MEMBER.decode(found)
+
     def state_of(self, reader: Reader, scope: Scope, profile: ProfileId) -> ProfileState | None:
         """Everything kept of a profile."""
         return load_profiles(reader, [(scope, profile)]).get((scope, profile))
