@@ -177,7 +177,9 @@ def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Pla
         tenant=tenant,
         registry=registry,
         catalog=catalog,
-        validators=Validators(registry=registry, catalog=catalog, clock=clock),
+        validators=Validators(
+            registry=registry, catalog=catalog, clock=clock, version=documents.version
+        ),
         inlets=inlets,
         namespaces=namespaces,
         settings=settings,
