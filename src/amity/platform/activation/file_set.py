@@ -33,7 +33,11 @@ class CsvOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class FileOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What the cards of cloud storage let one choose."""
+    """What the cards of cloud storage let one choose.
+
+    The manifest is written whatever `includeFileManifest` says: a reader knows by it that files are
+    whole.
+    """
 
     file_type: Literal["CSV", "JSON", "PARQUET"] = "CSV"
     csv_options: CsvOptions = CsvOptions()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amity.kernel.errors import Conflict, Invalid, NotFound, Outdated
+from amity.kernel.errors import Conflict, Invalid, NotFound
 
 
 class BadExpression(Invalid):
@@ -27,10 +27,6 @@ class UnknownResource(NotFound):
     """There is no such label, marketing action or policy."""
 
     code = "POLICY-404"
-
-
-class PolicyChanged(Outdated):
-    """The policy was changed meanwhile: read it again."""
 
 
 class ViolationsError(Conflict):
