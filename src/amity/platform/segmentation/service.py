@@ -42,6 +42,12 @@ _MOVES = {
     "published": {"inactive", "deleted"},
     "inactive": {"published", "deleted"},
 }
+_ALWAYS: dict[str, dict[str, Any]] = {
+    PROFILE_CLASS: {"_id": {}, "identityMap": {}, "segmentMembership": {}},
+    EVENT_CLASS: {"_id": {}, "eventType": {}, "timestamp": {}, "identityMap": {}},
+}
+"""Fields that every profile and event may be asked for, whatever its schemas say."""
+
 _EDITABLE = (
     "name", "description", "expression", "schema", "evaluationInfo", "mergePolicyId", "ttlInDays",
     "labels", "lifecycleState", "payloadSchema", "profileInstanceId", "tags",
@@ -228,9 +234,10 @@ class Audiences:
         if self._schemas is None:
             return None
         try:
-            return self._schemas.union(scope, class_id).json_schema
+            schema = self._schemas.union(scope, class_id).json_schema
         except NotFound:
             return None
+        return {**schema, "properties": {**_ALWAYS[class_id], **schema.get("properties", {})}}
 
     def _document(self, scope: Scope, id: str) -> Document:
         document = self._documents.get(scope, KIND, id)
