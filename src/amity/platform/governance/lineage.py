@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from amity.expression.tree import EVENTS
 from amity.kernel.scope import Scope
 from amity.platform.governance.labels import STITCHED
 
@@ -25,7 +24,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset that a merge policy reads, with the labels on it and on its schema's fields.
 
     `fields` maps a path to labels; `identities` maps a namespace to the paths that hold it. Rules
-    name the fields of events under ``xEvent``.
+    read `events` too, and name their fields as the schemas do; mapped are attributes, and the
+    identities that any dataset has brought.
     """
 
     dataset: str
@@ -34,12 +34,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     fields: Mapping[tuple[str, ...], frozenset[str]]
     identities: Mapping[str, tuple[tuple[str, ...], ...]] = {}
     events: bool = False
-
-    def seen(self, used: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        """Those of the paths that can lead into this dataset, as its schema has them."""
-        if self.events:
-            return [path[1:] for path in used if path[0] == EVENTS]
-        return [path for path in used if path[0] != EVENTS]
 
 
 class AudienceFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +139,8 @@ def trace(activation: Activation, audience: AudienceFacts, sources: Iterable[Sou
             for label in source.labels
         ]
         carriers += _on_fields(source, audience.fields, "rule")
-        carriers += _on_fields(source, (*activation.fields, *_held(source, activation)), "mapping")
+        attributes = () if source.events else activation.fields
+        carriers += _on_fields(source, (*attributes, *_held(source, activation)), "mapping")
     return Lineage(
         activation=activation,
         audience=audience,
@@ -169,7 +164,7 @@ def _on_fields(source: Source, used: Iterable[tuple[str, ...]], means: Means) ->
             dataset_name=source.name,
             field=".".join(labelled),
         )
-        for path in source.seen(path for path in used if path)
+        for path in used
         for labelled, labels in source.fields.items()
         if _touch(path, labelled)
         for label in labels
