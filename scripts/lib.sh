@@ -1,6 +1,7 @@
 # Shared by the scripts: saying what happens, and Debian packages when we may. Sourced, not run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset PYTHONDONTWRITEBYTECODE # compiled once: without it every start of a server costs a second more
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 note() { printf '    %s\n' "$*"; }

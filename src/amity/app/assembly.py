@@ -156,6 +156,8 @@ def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Pla
     )
     activations = StoredActivations(documents=documents, specs=DESTINATIONS)
     governance = Governance(book=book, estate=estate, activations=activations)
+    registry.namespaces = namespaces
+    catalog.guard = governance
     audiences.add_use(AudienceUses(activations))
     audiences.add_guard(DefinitionGuard(estate, governance))
     destinations = DestinationKind(

@@ -27,6 +27,8 @@ cli = typer.Typer(
 )
 failed_commands = typer.Typer(help="Refused records: list, show, replay.", no_args_is_help=False)
 cli.add_typer(failed_commands, name="failed")
+identity_commands = typer.Typer(help="The identity graph.")
+cli.add_typer(identity_commands, name="identity")
 
 Data = Annotated[Path, typer.Option("--data", help="The data folder.", envvar="AMITY_DATA")]
 OUT = Console()
@@ -155,6 +157,16 @@ def demo(
     from amity.app.demo.story import Options, run
 
     raise typer.Exit(run(Options(data=data, households=households, keep=keep), OUT))
+
+
+@identity_commands.command("simulate")
+def identity_simulate(
+    file: Annotated[Path, typer.Argument(help="JSON: settings, and events as text.")],
+    data: Data,
+) -> None:
+    """Show the graphs that events would give, storing nothing."""
+    body = json.loads(file.read_text())
+    OUT.print_json(data=LocalClient(data).call("POST", "/data/core/identity/simulate", json=body))
 
 
 def main() -> None:

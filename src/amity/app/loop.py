@@ -25,6 +25,11 @@ IDLE_WAIT_S_MAX = 1.0
 SETTLE_S_MAX = 300.0
 """How long a tick waits for sinks that try again. Ours."""
 
+PACE_S = 0.5
+PACED_RECORDS = 1_000
+PACED_RECORDS_MAX = 5_000
+"""A lake commit costs some 20 ms however few its rows: it waits half a second or 1,000 records."""
+
 LOG = structlog.get_logger()
 
 
@@ -33,7 +38,7 @@ class Host(Protocol):
 
     name: str
 
-    def run_once(self, now_ms: int) -> int: ...
+    def run_once(self, now_ms: int, limit: int = ..., /) -> int: ...
 
     def lag(self) -> int: ...
 
@@ -60,14 +65,18 @@ class Loop:
         *,
         timed: Sequence[TimedHost],
         sinks: Sequence[SinkHost],
+        paced: Sequence[SinkHost] = (),
         clock: BusinessClock,
         system: SystemClock,
         log: Log,
         state: State,
     ) -> None:
         self._timed = timed
-        self._sinks = sinks
-        self._hosts: list[Host] = [*timed, *sinks]
+        self._sinks = [*sinks, *paced]
+        self._paced = paced
+        self._prompt: list[Host] = [*timed, *sinks]
+        self._hosts: list[Host] = [*self._prompt, *paced]
+        self._pace_s = 0.0
         self._clock = clock
         self._system = system
         self._log = log
@@ -77,8 +86,9 @@ class Loop:
     def turn(self) -> int:
         """Let every host handle one batch, fire what is due, do a tick when nothing else moves."""
         now_ms = self._clock.now_ms()
-        moved = sum(host.run_once(now_ms) for host in self._hosts)
+        moved = sum(host.run_once(now_ms) for host in self._prompt)
         moved += sum(host.fire_due(now_ms) for host in self._timed)
+        moved += self._keep_pace(now_ms)
         if moved == 0 and isinstance(self._clock, VirtualBusinessClock):
             moved += self._tick()
         return moved
@@ -106,12 +116,23 @@ class Loop:
 
     def idle_wait_s(self) -> float:
         """How long it may sleep when nothing moves."""
+        paced = max(self._pace_s - self._system.monotonic_s(), 0.0)
+        wait_s = paced if any(host.lag() for host in self._paced) else IDLE_WAIT_S_MAX
         if isinstance(self._clock, VirtualBusinessClock):
-            return IDLE_WAIT_S_MAX
+            return wait_s
         due = self._next_due()
         if due is None:
-            return IDLE_WAIT_S_MAX
-        return min(max(due - self._clock.now_ms(), 0) / 1_000, IDLE_WAIT_S_MAX)
+            return wait_s
+        return min(max(due - self._clock.now_ms(), 0) / 1_000, wait_s)
+
+    def _keep_pace(self, now_ms: int) -> int:
+        """Hosts whose every call has a price of its own wait until it is worth it."""
+        now_s = self._system.monotonic_s()
+        due = now_s >= self._pace_s
+        wanted = [host for host in self._paced if due or host.lag() >= PACED_RECORDS]
+        if due:
+            self._pace_s = now_s + PACE_S
+        return sum(host.run_once(now_ms, PACED_RECORDS_MAX) for host in wanted)
 
     def _tick(self) -> int:
         records = self._log.poll(TICK_TOPIC, {0: self.tick_done + 1}, 64)

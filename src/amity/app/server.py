@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from amity.app.folder import DataFolder, write_json
+from amity.app.garbage import collect_less
 from amity.app.http_side import build_http
 from amity.kernel.errors import Invalid
 
@@ -47,6 +48,7 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
     )
     try:
         side.start()
+        collect_less()
         write_json(folder.endpoints, {"http": base, "public_url": options.public_url or base})
         config = uvicorn.Config(
             side.application,

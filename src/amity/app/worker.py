@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from amity.app.folder import DataFolder
+from amity.app.garbage import collect_less
 from amity.app.logs import configure_logs
 from amity.app.loop import Loop
 from amity.app.worker_side import build_worker
@@ -87,6 +88,7 @@ def main() -> None:
         public_url=arguments.public_url,
         outbound=outbound,
     ) as loop:
+        collect_less()
         reporter = Reporter(loop, system)
         reporter.report(force=True)
         alive = True

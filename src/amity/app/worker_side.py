@@ -20,7 +20,6 @@ from amity.app.loop import Loop
 from amity.flow.failures import FailuresStage
 from amity.flow.runner import Runner
 from amity.flow.sink import Sink, SinkRunner
-from amity.kernel.scope import Scope
 from amity.platform.activation.destination import Means
 from amity.platform.activation.destinations import DESTINATIONS
 from amity.platform.activation.exporter import Exporter
@@ -36,7 +35,6 @@ from amity.platform.profile.stage import ProfileStage
 from amity.platform.schema.arrow import arrow_schema
 from amity.platform.segmentation.model import MEMBERSHIPS_TOPIC
 from amity.platform.segmentation.stage import SegmentationStage
-from amity.storage.ports import LakeTable
 from amity.transports.outbound import Outbound
 
 
@@ -65,7 +63,7 @@ def stages(platform: Platform) -> list[Any]:
         IdentityStage(
             schemas=platform.registry, datasets=platform.catalog, settings=platform.settings
         ),
-        ProfileStage(policies=platform.policies),
+        ProfileStage(policies=platform.policies, fused=True),
         SegmentationStage(rules=platform.audiences, profiles=platform.profiles),
     ]
 
@@ -84,15 +82,15 @@ def build_loop(core: Core, platform: Platform) -> Loop:
         Runner([ActivationStage()], log=log, state=state, name="activation"),
         Runner([FailuresStage()], log=log, state=state, name="failures"),
     ]
+    lake = LakeSink(
+        lake=core.lake,
+        state=core.state,
+        resolve=platform.registry.resolved,
+        identities=identities_of,
+        batches=BatchEnds(catalog=platform.catalog, clock=core.clock),
+    )
     sinks: list[Sink] = [
-        _batch_loader(core, platform),
-        LakeSink(
-            lake=core.lake,
-            state=core.state,
-            resolve=platform.registry.resolved,
-            identities=identities_of,
-            batches=BatchEnds(catalog=platform.catalog, clock=core.clock),
-        ),
+        _batch_loader(core, platform, lake),
         Exporter(
             state=core.state,
             flows=platform.flows,
@@ -107,20 +105,23 @@ def build_loop(core: Core, platform: Platform) -> Loop:
     ]
     hosts = [SinkRunner(sink, log=log, state=state, system=core.system) for sink in sinks]
     return Loop(
-        timed=timed, sinks=hosts, clock=core.clock, system=core.system, log=log, state=state
+        timed=timed,
+        sinks=hosts,
+        paced=[SinkRunner(lake, log=log, state=state, system=core.system)],
+        clock=core.clock,
+        system=core.system,
+        log=log,
+        state=state,
     )
 
 
-def _batch_loader(core: Core, platform: Platform) -> BatchLoader:
-    def take_out(scope: Scope, dataset: str, batch: str) -> int:
-        return core.lake.delete(LakeTable(scope, dataset), "_amity_batch", [batch])
-
+def _batch_loader(core: Core, platform: Platform, lake: LakeSink) -> BatchLoader:
     return BatchLoader(
         catalog=platform.catalog,
         files=BatchFiles(core.folder.batches),
         validators=platform.validators,
         append=core.log.append,
-        take_out=take_out,
+        take_out=lake.take_out,
         columns=arrow_schema,
     )
 
