@@ -70,7 +70,10 @@ class Platform:
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         sent = {**({"Content-Type": kind} if body is not None else {}), **(headers or {})}
         for _ in range(_TRIES_MAX):
-            reply = self._http.request(method, path, content=raw, params=params, headers=sent)
+            try:
+                reply = self._http.request(method, path, content=raw, params=params, headers=sent)
+            except httpx.TransportError as error:
+                raise Refused(f"{method} {path}: the server does not answer: {error}") from error
             if reply.status_code not in {429, 503}:
                 break
             self._system.sleep(float(reply.headers.get("Retry-After", "1")))

@@ -34,13 +34,22 @@ class Person:
 class Told:
     """The lines of a story, and whether every part of it was found."""
 
-    lines: list[str] = field(default_factory=list)
+    steps: list[tuple[str, str]] = field(default_factory=list)
     whole: bool = True
 
     def add(self, at: str, text: str, *, found: bool = True) -> None:
-        """One thing that happened."""
+        """One thing that happened, or (without a time) how it stands in the end."""
         self.whole &= found
-        self.lines.append(f"{at:25}{text}" + ("" if found else "  [bold red]NOT FOUND[/]"))
+        self.steps.append((at, text + ("" if found else "  [bold red]NOT FOUND[/]")))
+
+    @property
+    def lines(self) -> list[str]:
+        """In order of time, then how it stands in the end."""
+        ordered = sorted(self.steps, key=lambda step: step[0] or _LAST)
+        return [f"{at:25}{text}" for at, text in ordered]
+
+
+_LAST = "9999"
 
 
 def choose(visits: list[Visit], checks: Checks, now_ms: int) -> Person | None:

@@ -105,8 +105,11 @@ class Demo:
         self._audiences(audiences, people)
         for destination, mapped in flows:
             self._files(destination, mapped)
-        width = None if self._out.is_terminal else TABLE_COLUMNS
-        self._out.print(self.ledger.table(), width=width)
+        table = self.ledger.table()
+        if self._out.is_terminal:
+            self._out.print(table)
+        else:
+            Console(file=self._out.file, width=TABLE_COLUMNS).print(table)
         self._one_person(flows[0][0], audiences)
         return self._verdict()
 
