@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from amity.access.principal import Permission, Principal
 from amity.app import problems
 from amity.flow.runner import Runner
+from amity.flow.sink import SinkRunner
 from amity.kernel.clock import DAY_MS, RealSystemClock, VirtualBusinessClock, from_iso, to_iso
 from amity.kernel.ids import ProfileId, SeededIds
 from amity.kernel.scope import Scope
@@ -25,6 +26,7 @@ from amity.platform.identity.model import Identity
 from amity.platform.profile.model import CHANGES_TOPIC, EventRef, ProfileChanged
 from amity.platform.schema.model import PROFILE_CLASS, ResolvedSchema
 from amity.platform.segmentation.batch import BatchEvaluation
+from amity.platform.segmentation.daily import SCHEDULES_TOPIC, JobStarter, ScheduleStage
 from amity.platform.segmentation.jobs import Jobs
 from amity.platform.segmentation.model import DEFINITIONS_TOPIC, DefinitionChanged
 from amity.platform.segmentation.previews import Previews
@@ -106,7 +108,7 @@ class Shop:
         batch = BatchEvaluation(
             lake=self.lake, datasets=self, audiences=self.audiences, state=self.state
         )
-        jobs = Jobs(
+        self.jobs = jobs = Jobs(
             **ports, **more, system=RealSystemClock(), batch=batch, submit=now,
             reevaluate=self.reevaluate,
             evaluated=lambda _, ids, __: self.evaluated.append(ids),
@@ -120,7 +122,7 @@ class Shop:
                 people=self,
                 clock=self.clock,
                 jobs=jobs,
-                schedules=Schedules(**ports),
+                schedules=Schedules(**ports, announce=lambda m: self.say(SCHEDULES_TOPIC, m)),
                 previews=Previews(**ports, **more, people=self, submit=now),
             )
         )
@@ -441,8 +443,11 @@ def test_a_job_evaluates_the_lake_and_sets_right_what_differs(client: Client, sh
     assert client.post("/segment/jobs", json=[{"segmentId": "no"}]).status_code == 404
 
 
-def test_one_daily_schedule(client: Client) -> None:
-    """Made, activated, and refused when it is not daily."""
+def test_one_daily_schedule(client: Client, shop: Shop) -> None:
+    """Made, activated, run every day once, and refused when it is not daily."""
+    made(client, "Gold", 'tier = "gold"')
+    runner = Runner([ScheduleStage()], log=shop.log, state=shop.state, name="s")
+    starter = SinkRunner(JobStarter(shop.jobs), log=shop.log, state=shop.state)
     body = {
         "name": "daily",
         "type": "batch_segmentation",
@@ -457,6 +462,14 @@ def test_one_daily_schedule(client: Client) -> None:
     assert client.post("/config/schedules", json=body).status_code == 409
     assert (patched.status_code, bad.status_code) == (204, 400)
     assert client.get(path).json()["state"] == "active"
+    while runner.run_once(NOW):
+        pass
+    runner.fire_due(NOW + 2 * DAY_MS)
+    while starter.run_once(NOW):
+        pass
+
+    jobs = client.get("/segment/jobs").json()["children"]
+    assert [(job["source"], job["status"]) for job in jobs] == [("scheduler", "SUCCEEDED")] * 2
     assert client.get("/config/schedules").json()["children"][0]["frequency"] == "daily"
     assert client.delete(path).status_code == 204
 

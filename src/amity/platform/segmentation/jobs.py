@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from amity.kernel.clock import BusinessClock, SystemClock
 from amity.kernel.errors import AmityError, Conflict, Invalid
-from amity.kernel.ids import IdSource, ProfileId
+from amity.kernel.ids import IdSource, ProfileId, digest
 from amity.kernel.scope import Scope
 from amity.platform.profile.model import ProfileChanged
 from amity.platform.segmentation.errors import UnknownAudience, UnknownJob
@@ -100,20 +100,31 @@ class Jobs:
             raise UnknownJob(f"segment job {id} not found; list them by GET /segment/jobs", id=id)
         return document.body
 
-    def start(
-        self, scope: Scope, asked: Sequence[Mapping[str, Any]], *, actor: str, source: str = "api"
-    ) -> Json:
+    def start(self, scope: Scope, asked: Sequence[Mapping[str, Any]], *, actor: str) -> Json:
         """Take a job and have it run."""
-        ids = self._asked(scope, asked)
+        return self._start(scope, self._asked(scope, asked), self._ids.uuid(), (actor, "api"))
+
+    def start_scheduled(
+        self, scope: Scope, schedule: str, due_ms: int, audiences: Sequence[str]
+    ) -> None:
+        """Start the job of a schedule, once for each due time; with no audience there is none."""
+        id = digest("job", scope.key, schedule, str(due_ms))
+        known = [body["id"] for body in self._audiences.find(scope)]
+        wanted = known if "*" in audiences else [one for one in known if one in audiences]
+        if wanted and self._documents.get(scope, KIND, id) is None:
+            self._start(scope, wanted, id, ("scheduler", "scheduler"))
+
+    def _start(self, scope: Scope, ids: Sequence[str], id: str, by: tuple[str, str]) -> Json:
+        actor, source = by
         now_ms = self._clock.now_ms()
         body: Json = {
-            "id": self._ids.uuid(),
+            "id": id,
             "imsOrgId": scope.org,
             "sandbox": {"sandboxName": scope.sandbox, "type": "production", "default": True},
             "source": source,
             "status": "QUEUED",
             "batchId": "",
-            "segments": [{"segmentId": id, "segment": {"id": id}} for id in ids],
+            "segments": [{"segmentId": one, "segment": {"id": one}} for one in ids],
             "creationTime": now_ms,
             "updateTime": now_ms,
             "createdBy": actor,
@@ -126,7 +137,7 @@ class Jobs:
             "checkStatus": {"href": path, "method": "GET"},
         }
         self._put(scope, body)
-        self._submit(lambda: self.run(scope, str(body["id"])))
+        self._submit(lambda: self.run(scope, id))
         return body
 
     def cancel(self, scope: Scope, id: str) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import re2
 
-from amity.kernel.clock import BusinessClock
+from amity.kernel.clock import HOUR_MS, MINUTE_MS, SECOND_MS, BusinessClock
 from amity.kernel.errors import Conflict, Invalid
 from amity.kernel.ids import IdSource
 from amity.kernel.scope import Scope
+from amity.platform.segmentation.daily import ScheduleChanged
 from amity.platform.segmentation.errors import UnknownSchedule
 from amity.storage.ports import Documents
 
@@ -24,10 +25,18 @@ class Schedules:
     """The daily schedule of every sandbox; one each.
 
     Audiences are exact at every instant, so that a schedule decides only when a batch job compares
-    the lake with them.
+    the lake with them. `announce` tells the stage that keeps the timers.
     """
 
-    def __init__(self, *, documents: Documents, ids: IdSource, clock: BusinessClock) -> None:
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        ids: IdSource,
+        clock: BusinessClock,
+        announce: Callable[[ScheduleChanged], None],
+    ) -> None:
+        self._announce = announce
         self._documents = documents
         self._ids = ids
         self._clock = clock
@@ -59,13 +68,14 @@ class Schedules:
             "name": body["name"],
             "type": "batch_segmentation",
             "frequency": "daily",
-            "properties": body.get("properties") or {"segments": ["*"]},
+            "properties": _properties(body.get("properties")),
             "schedule": _daily(body.get("schedule")),
             "state": _state(body.get("state", "inactive")),
             "createEpoch": now_ms // 1_000,
             "updateEpoch": now_ms // 1_000,
         }
         self._documents.put(scope, KIND, made["id"], made, if_version=0)
+        self._tell(scope, made, active=made["state"] == "active")
         return made
 
     def update(self, scope: Scope, id: str, change: Mapping[str, Any]) -> None:
@@ -77,11 +87,33 @@ class Schedules:
             body[name] = _state(value) if name == "state" else _daily(value)
         body["updateEpoch"] = self._clock.now_ms() // 1_000
         self._documents.put(scope, KIND, id, body)
+        self._tell(scope, body, active=body["state"] == "active")
 
     def delete(self, scope: Scope, id: str) -> None:
         """Take a schedule away."""
-        self.get(scope, id)
+        body = self.get(scope, id)
         self._documents.delete(scope, KIND, id)
+        self._tell(scope, body, active=False)
+
+    def _tell(self, scope: Scope, body: Json, *, active: bool) -> None:
+        second, minute, hour = (int(part) for part in body["schedule"].split()[:3])
+        self._announce(
+            ScheduleChanged(
+                scope=scope.key,
+                schedule=body["id"],
+                at_ms=self._clock.now_ms(),
+                active=active,
+                of_day_ms=hour * HOUR_MS + minute * MINUTE_MS + second * SECOND_MS,
+                audiences=tuple(body["properties"]["segments"]),
+            )
+        )
+
+
+def _properties(value: Any) -> Json:
+    segments = value.get("segments", ["*"]) if isinstance(value, Mapping) else ["*"]
+    if not isinstance(segments, list) or not all(isinstance(one, str) for one in segments):
+        raise Invalid('properties: write {"segments": ["*"]}')
+    return {"segments": segments}
 
 
 def _state(value: Any) -> str:
