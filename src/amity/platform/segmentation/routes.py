@@ -31,6 +31,7 @@ from amity.platform.segmentation.store import Members
 from amity.storage.ports import Reader, State
 
 PREFIX = "/data/core/ups"
+PROFILE_MODEL = "_xdm.context.profile"
 BULK_MAX = 100
 """Definitions in one bulk-get. Behaviour: platform-audiences.md §5.2."""
 
@@ -201,13 +202,14 @@ def _audience_routes(api: APIRouter, audiences: Audiences) -> None:
         name: Text = "",
         description: Text = "",
         properties: Annotated[list[str] | None, Query(alias="property")] = None,
-        entity_type: Annotated[str, Query(alias="entityType")] = "",  # noqa: ARG001 - people only
+        entity_type: Annotated[str, Query(alias="entityType")] = "",
     ) -> Json:
         found = _sorted(audiences.find(principal.scope), sort)
         found = [
             one
             for one in found
-            if name.lower() in one["name"].lower()
+            if entity_type in {"", one["schema"].get("name", PROFILE_MODEL)}
+            and name.lower() in one["name"].lower()
             and description.lower() in one["description"].lower()
             and all(_has(one, asked) for asked in properties or ())
         ]
