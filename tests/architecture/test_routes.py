@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import pytest
@@ -27,7 +27,15 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     found = side.application._control._app  # type: ignore[attr-defined]
     assert isinstance(found, FastAPI)
     yield found
-    side.stop()
+    side.appender.close()
+    side.core.close()
+
+
+def every(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Routes, those of included routers too."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        yield from [route] if included is None else every(included.routes)
 
 
 def permissions(dependant: Dependant) -> set[str]:
@@ -43,8 +51,8 @@ def asked(route: BaseRoute) -> set[str]:
 
 def test_every_route_is_guarded(control: FastAPI) -> None:
     """A route asks for a permission or is one of the few public ones."""
-    routes = {route.path: route for route in control.routes if hasattr(route, "path")}
-    open_ones = {path for path, route in routes.items() if not asked(route)}
+    routes = list(every(control.routes))
+    open_ones = {getattr(route, "path", "") for route in routes if not asked(route)}
 
     assert len(routes) > 50
     assert open_ones <= PUBLIC_PATHS
@@ -52,7 +60,7 @@ def test_every_route_is_guarded(control: FastAPI) -> None:
 
 def test_permissions_exist(control: FastAPI) -> None:
     """No route asks for a permission that nobody can be given."""
-    named = {one for route in control.routes for one in asked(route)}
+    named = {one for route in every(control.routes) for one in asked(route)}
 
     assert named
     assert named <= set(get_args(Permission))
