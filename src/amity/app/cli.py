@@ -33,6 +33,7 @@ cli.add_typer(identity_commands, name="identity")
 Data = Annotated[Path, typer.Option("--data", help="The data folder.", envvar="AMITY_DATA")]
 OUT = Console()
 DEMO_DATA = Path(".amity/demo")
+REFERENCE = Path("docs/reference")
 
 
 @cli.command()
@@ -167,6 +168,18 @@ def identity_simulate(
     """Show the graphs that events would give, storing nothing."""
     body = json.loads(file.read_text())
     OUT.print_json(data=LocalClient(data).call("POST", "/data/core/identity/simulate", json=body))
+
+
+@cli.command()
+def reference(
+    out: Annotated[Path, typer.Option(help="Folder of the pages.")] = REFERENCE,
+) -> None:
+    """Write the reference pages anew from the code."""
+    # The whole of the platform comes with it.
+    from amity.app.reference import write_pages
+
+    for path in write_pages(out, cli):
+        OUT.print(str(path), soft_wrap=True, highlight=False)
 
 
 def main() -> None:

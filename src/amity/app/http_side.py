@@ -128,6 +128,7 @@ class HttpSide:
     """The HTTP process's parts; `start` before serving, `stop` after."""
 
     application: Application
+    control: FastAPI
     core: Core
     link: WorkerLink
     appender: WakingAppender
@@ -206,7 +207,13 @@ def build_http(
     audited = AuditMiddleware(
         control, audit=audit, ids=core.ids, system=core.system, org=organisation["org_id"]
     )
-    return HttpSide(application=Front(door, audited), core=core, link=link, appender=appender)
+    return HttpSide(
+        application=Front(door, audited),
+        control=control,
+        core=core,
+        link=link,
+        appender=appender,
+    )
 
 
 def platform_routers(

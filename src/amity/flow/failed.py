@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 FAILED_TOPIC = "flow.failed"
+"""`FailedRecord`: what was refused, by whom and why."""
 
 
 class FailedRecord(msgspec.Struct, frozen=True, kw_only=True):

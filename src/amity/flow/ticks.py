@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 TICK_TOPIC = "flow.ticks"
+"""`Tick`: an advance of the virtual business clock."""
 
 
 class Tick(msgspec.Struct, array_like=True, frozen=True):
