@@ -75,19 +75,6 @@ class AudienceRules:
         return audience_rule(body)
 
 
-class AudienceUses:
-    """`segmentation.AudienceUse`: an audience that a flow exports is in use."""
-
-    def __init__(self, activations: StoredActivations) -> None:
-        self._activations = activations
-
-    def audience_used(self, scope: Scope, audience: str) -> str | None:
-        for activation in self._activations.active(scope):
-            if activation.audience == audience:
-                return f"the destination {activation.destination} (flow {activation.flow})"
-        return None
-
-
 class DefinitionGuard:
     """`segmentation.AudienceGuard`: no rule under which a running activation breaks a policy."""
 
@@ -158,7 +145,7 @@ def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Pla
     governance = Governance(book=book, estate=estate, activations=activations)
     registry.namespaces = namespaces
     catalog.guard = governance
-    audiences.add_use(AudienceUses(activations))
+    audiences.add_use(activations)
     audiences.add_guard(DefinitionGuard(estate, governance))
     destinations = DestinationKind(
         specs=DESTINATIONS,

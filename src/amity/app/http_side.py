@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -132,8 +132,11 @@ class HttpSide:
     core: Core
     link: WorkerLink
     appender: WakingAppender
+    announce_flows: Callable[[], None]
+    """Tells the worker of every flow again: one may have been saved just before a crash."""
 
     def start(self) -> None:
+        self.announce_flows()
         self.link.start()
 
     def stop(self) -> None:
@@ -207,12 +210,18 @@ def build_http(
     audited = AuditMiddleware(
         control, audit=audit, ids=core.ids, system=core.system, org=organisation["org_id"]
     )
+
+    def announce_flows() -> None:
+        for sandbox in sandboxes.listed(organisation["org_id"]):
+            platform.destinations.announce_all(Scope(organisation["org_id"], sandbox["name"]))
+
     return HttpSide(
         application=Front(door, audited),
         control=control,
         core=core,
         link=link,
         appender=appender,
+        announce_flows=announce_flows,
     )
 
 

@@ -19,12 +19,14 @@ from amity.kernel.scope import Scope
 from amity.platform.activation.model import EVALUATIONS_TOPIC, Evaluated
 from amity.platform.profile.model import CHANGES_TOPIC, ProfileChanged
 from amity.platform.segmentation.batch import BatchEvaluation
+from amity.platform.segmentation.daily import SCHEDULES_TOPIC, ScheduleChanged
 from amity.platform.segmentation.jobs import Jobs
 from amity.platform.segmentation.previews import Previews
 from amity.platform.segmentation.routes import router
 from amity.platform.segmentation.schedules import Schedules
 from amity.storage.ports import Entry
 
+Submit = Callable[[Callable[[], None]], None]
 LOG = structlog.get_logger()
 
 
@@ -46,9 +48,8 @@ class Background:
             LOG.exception("background work failed", error=error.message)
 
 
-def segmentation_routes(core: Core, platform: Platform, append: Append) -> APIRouter:
-    """The segmentation routes with everything they need."""
-    background = Background()
+def build_jobs(core: Core, platform: Platform, append: Append, submit: Submit) -> Jobs:
+    """Segment jobs; `submit` runs one apart from the caller."""
 
     def reevaluate(changes: Sequence[ProfileChanged]) -> None:
         append(
@@ -62,7 +63,7 @@ def segmentation_routes(core: Core, platform: Platform, append: Append) -> APIRo
         told = Evaluated(scope=scope.key, audiences=audiences, at_ms=at_ms)
         append([Entry(EVALUATIONS_TOPIC, scope.key.encode(), msgspec.msgpack.encode(told))])
 
-    jobs = Jobs(
+    return Jobs(
         documents=core.documents,
         ids=core.ids,
         clock=core.clock,
@@ -76,10 +77,20 @@ def segmentation_routes(core: Core, platform: Platform, append: Append) -> APIRo
         ),
         members=platform.members,
         state=core.state,
-        submit=background.submit,
+        submit=submit,
         reevaluate=reevaluate,
         evaluated=evaluated,
     )
+
+
+def segmentation_routes(core: Core, platform: Platform, append: Append) -> APIRouter:
+    """The segmentation routes with everything they need."""
+    background = Background()
+
+    def announce(changed: ScheduleChanged) -> None:
+        body = msgspec.msgpack.encode(changed)
+        append([Entry(SCHEDULES_TOPIC, changed.schedule.encode(), body)])
+
     previews = Previews(
         documents=core.documents,
         ids=core.ids,
@@ -96,7 +107,9 @@ def segmentation_routes(core: Core, platform: Platform, append: Append) -> APIRo
         people=platform.profiles,
         state=core.state,
         clock=core.clock,
-        jobs=jobs,
-        schedules=Schedules(documents=core.documents, ids=core.ids, clock=core.clock),
+        jobs=build_jobs(core, platform, append, background.submit),
+        schedules=Schedules(
+            documents=core.documents, ids=core.ids, clock=core.clock, announce=announce
+        ),
         previews=previews,
     )

@@ -17,6 +17,7 @@ from amity.app.assembly import Platform, assemble
 from amity.app.core import WORKER_WRITER, Core, open_core
 from amity.app.folder import DataFolder
 from amity.app.loop import Loop
+from amity.app.segmentation_jobs import build_jobs
 from amity.flow.failures import FailuresStage
 from amity.flow.runner import Runner
 from amity.flow.sink import Sink, SinkRunner
@@ -33,6 +34,7 @@ from amity.platform.ingestion.identities import identities_of
 from amity.platform.ingestion.lake_sink import LakeSink
 from amity.platform.profile.stage import ProfileStage
 from amity.platform.schema.arrow import arrow_schema
+from amity.platform.segmentation.daily import JobStarter, ScheduleStage
 from amity.platform.segmentation.model import MEMBERSHIPS_TOPIC
 from amity.platform.segmentation.stage import SegmentationStage
 from amity.transports.outbound import Outbound
@@ -80,6 +82,7 @@ def build_loop(core: Core, platform: Platform) -> Loop:
             publish=frozenset({MEMBERSHIPS_TOPIC}),
         ),
         Runner([ActivationStage()], log=log, state=state, name="activation"),
+        Runner([ScheduleStage()], log=log, state=state, name="schedules"),
         Runner([FailuresStage()], log=log, state=state, name="failures"),
     ]
     lake = LakeSink(
@@ -91,6 +94,7 @@ def build_loop(core: Core, platform: Platform) -> Loop:
     )
     sinks: list[Sink] = [
         _batch_loader(core, platform, lake),
+        JobStarter(build_jobs(core, platform, log.append, lambda work: work())),
         Exporter(
             state=core.state,
             flows=platform.flows,
