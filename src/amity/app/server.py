@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -35,6 +37,7 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
     """Serve until SIGTERM or SIGINT; refused when another server holds the folder."""
     if (options.tls_cert is None) != (options.tls_key is None):
         raise Invalid("--tls-cert and --tls-key go together: give both or neither")
+    _end_well_when_asked()
     folder.hold(f"process {os.getpid()} (http://{options.host}:{options.port})")
     listening = _listen(options.host, options.port)
     port: int = listening.getsockname()[1]
@@ -67,6 +70,20 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
     finally:
         side.stop()
         folder.release()
+
+
+def _end_well_when_asked() -> None:
+    """Let a signal to end unwind the stack: the worker is stopped, the folder let go, status 0.
+
+    The HTTP server raises the signals it has obeyed once more for whoever started it; without a
+    handler that would end the process on the spot.
+    """
+
+    def end(*_: Any) -> None:
+        raise SystemExit(0)
+
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, end)
 
 
 def _worker_options(options: ServeOptions) -> list[str]:
