@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from amity.testing.server import RunningServer
 START = "2017-10-30T00:00:00Z"
 START_MS = from_iso(START)
 PEOPLE = 60
-ROUNDS = 40
-KILLS = 5
+KILLS = int(os.environ.get("AMITY_KILLS", "5"))
+"""Five in `make test`, fifty in `make soak`."""
+
+ROUNDS = 8 * KILLS
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_ingesting_twice_changes_nothing(undisturbed: list[dict[str, Any]]) -> N
 def test_kills_leave_the_same_table(
     server: RunningServer, undisturbed: list[dict[str, Any]]
 ) -> None:
-    """Five `kill -9` at random moments under load: the same end table."""
+    """`kill -9` at random moments under load: the same end table."""
     rng = random.Random(20171030)
     shop = open_shop(server)
     shop.load(people(shop))
