@@ -9,24 +9,31 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import httpx
+
+from amity.testing.server import free_port
 
 SECONDS = 4
 
 
 class Serving:
-    """A server process on core 0; wrk drives it from core 1."""
+    """A server process on core 0, its port as last argument; wrk drives it from core 1."""
 
-    def __init__(self, command: Sequence[str], url: str, folder: Path) -> None:
-        self._url = url
+    def __init__(self, command: Sequence[str], path: str, folder: Path) -> None:
+        port = free_port()
+        self.base = f"http://127.0.0.1:{port}"
+        self._url = f"{self.base}{path}"
         cores = ["taskset", "-c", "0"] if (os.cpu_count() or 1) > 1 else []
         self._log = (folder / "server.log").open("ab")
-        self._process = subprocess.Popen([*cores, *command], stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen(
+            [*cores, *command, str(port)], stdout=self._log, stderr=self._log
+        )
 
-    def __enter__(self) -> Serving:
+    def __enter__(self) -> Self:
         until = time.monotonic() + 60
-        while time.monotonic() < until:
+        while time.monotonic() < until and self._process.poll() is None:
             try:
                 httpx.get(self._url, timeout=2)
             except httpx.TransportError:
@@ -41,7 +48,9 @@ class Serving:
         self._log.close()
 
 
-def rate(url: str, body: bytes, headers: dict[str, str], *, connections: int, folder: Path) -> float:
+def rate(
+    url: str, body: bytes, headers: dict[str, str], *, connections: int, folder: Path
+) -> float:
     """Requests a second over a few seconds, every answer a 2xx."""
     wrk = shutil.which("wrk")
     if wrk is None:
