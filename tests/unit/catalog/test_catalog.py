@@ -213,6 +213,19 @@ def test_labels_change_under_their_etag() -> None:
     assert shelf.catalog.dataset(SCOPE, id).labels == ()
 
 
+def test_first_labels_need_no_etag() -> None:
+    """An unlabelled dataset has no etag one could send; after that it must be sent."""
+    shelf = Shelf()
+    id = shelf.catalog.create_dataset(SCOPE, shelf.body()).id
+    with pytest.raises(LabelsOutdated):
+        shelf.catalog.put_labels(SCOPE, id, {"labels": ["C1"]}, etag='"7"')
+    record = shelf.catalog.put_labels(SCOPE, id, {"labels": ["C1"]}, etag=None)
+
+    assert record.labels == ["C1"]
+    with pytest.raises(LabelsOutdated):
+        shelf.catalog.put_labels(SCOPE, id, {"labels": ["C2"]}, etag=None)
+
+
 def test_labels_of_fields_come_from_the_schema() -> None:
     """A dataset shows its schema's field labels and does not change them."""
     shelf = Shelf()

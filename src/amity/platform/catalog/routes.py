@@ -183,9 +183,9 @@ def _labels(routes: APIRouter, catalog: Catalog) -> None:
     def replace(
         id: str, principal: Labeller, body: Annotated[Any, Body()], if_match: IfMatch = None
     ) -> JSONResponse:
-        """Replace the labels of a dataset."""
+        """Replace the labels of a dataset; without If-Match, give an unlabelled one its first."""
         record = catalog.put_labels(principal.scope, id, body, etag=if_match)
-        return _assigned(record, 200)
+        return _assigned(record, 201 if if_match is None else 200)
 
     @routes.delete(path, status_code=204)
     def delete(id: str, principal: Labeller, if_match: IfMatch = None) -> None:
