@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from small_shop import SmallShop, open_shop
 
+from amity.app.demo.client import Refused
 from amity.kernel.clock import HOUR_MS, MINUTE_MS, from_iso, to_iso
 from amity.testing.server import RunningServer
 
@@ -57,7 +57,9 @@ def send_all(shop: SmallShop, stop: threading.Event | None = None) -> None:
         while True:
             try:
                 accepted, refused = shop.stream(events_of(shop, number))
-            except httpx.TransportError:
+            except Refused as error:
+                if "status" in error.data:
+                    raise
                 if stop is not None and stop.wait(0.05):
                     return
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import ssl
@@ -449,4 +448,3 @@ def test_killed_server_lets_the_folder_go(tmp_path: Path) -> None:
 
     assert (down.returncode, up.returncode) == (1, 0)
     assert "no server runs on" in down.stderr
-    assert os.listdir(tmp_path / "data")
