@@ -84,9 +84,14 @@ class SmallShop:
         return {"profiles": seen["profiles"], "audiences": seen["audiences"]}
 
 
-def open_shop(server: RunningServer) -> SmallShop:
-    """Set the shop up on a server that has none."""
-    platform = Platform(server.url, server.credentials, RealSystemClock())
+def open_shop(server: RunningServer, sandbox: str = "prod") -> SmallShop:
+    """Set the shop up in a sandbox that has none; one other than prod is made first."""
+    if sandbox != "prod":
+        with server.client() as http:
+            path = "/data/foundation/sandbox-management/sandboxes"
+            http.post(path, json={"name": sandbox, "type": "development"}).raise_for_status()
+    credentials = {**server.credentials, "sandbox": sandbox}
+    platform = Platform(server.url, credentials, RealSystemClock())
     definitions.namespaces(platform)
     made = definitions.schemas_and_datasets(platform)
     return SmallShop(
