@@ -1,4 +1,7 @@
-"""The tutorial works as it stands: its blocks are pasted against a real server."""
+"""The tutorial works as it stands: its blocks are pasted against a real server.
+
+The how-to pages that say so go on where it ends, in the same Python and on the same server.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ import pytest
 
 from amity.testing.server import RunningServer
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "first-audience.md"
+DOCS = Path(__file__).parents[2] / "docs"
+TUTORIAL = DOCS / "tutorial" / "first-audience.md"
+GO_ON = ("use-a-virtual-clock", "label-and-block", "mend-refused-records")
 BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 AMITY = f"{sys.executable} -m amity.app.cli"
 
@@ -36,19 +41,16 @@ class Prompt(code.InteractiveConsole):
         assert not unfinished[-1], f"unfinished: {text}"
 
 
-@pytest.fixture
-def blocks() -> list[tuple[str, str]]:
-    """Kind and text of each block of the page."""
-    return [(found["kind"], found["text"]) for found in BLOCK.finditer(PAGE.read_text())]
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Kind and text of each block of a page."""
+    return [(found["kind"], found["text"]) for found in BLOCK.finditer(page.read_text())]
 
 
 @pytest.fixture
-def shop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: list[tuple[str, str]]
-) -> Iterator[Path]:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder in which the page's own `init` was run and a server as it says is on."""
     monkeypatch.chdir(tmp_path)
-    (console,) = (text for kind, text in blocks if kind == "console" and " init " in text)
+    (console,) = (text for kind, text in blocks(TUTORIAL) if kind == "console" and " init " in text)
     init, serve = (line for line in console.splitlines() if ".venv/bin/amity" in line)
     shell(init)
     shutil.copy("credentials.json", tmp_path / "shop" / "test-credentials.json")
@@ -73,23 +75,30 @@ def shell(text: str) -> str:
     return done.stdout
 
 
-@pytest.mark.usefixtures("shop")
-def test_the_tutorial_runs(
-    blocks: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every block that is to be pasted runs, and prints what the page says it prints."""
-    prompt = Prompt()
+def walk(page: Path, prompt: Prompt, capsys: pytest.CaptureFixture[str]) -> str:
+    """Paste a page's blocks, comparing what they print; what the last one printed."""
     printed, compared = "", 0
-    for kind, text in blocks:
+    for kind, text in blocks(page):
         if kind == "python":
             prompt.paste(text)
             printed = capsys.readouterr().out
         elif kind == "sh":
             printed = shell(text)
         elif kind == "text":
-            assert printed.rstrip() == text.rstrip()
+            assert printed.rstrip() == text.rstrip(), page.name
             compared += 1
+
+    assert compared
+    return printed
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_pages_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every block that is to be pasted runs, and prints what its page says it prints."""
+    prompt = Prompt()
+    listed = walk(TUTORIAL, prompt, capsys)
+    for name in GO_ON:
+        walk(DOCS / "how-to" / f"{name}.md", prompt, capsys)
     prompt.paste("amity.close()")
 
-    assert compared >= 6
-    assert "_20171105.txt" in printed
+    assert "_20171105.txt" in listed
