@@ -17,6 +17,7 @@ from amity.kernel.clock import RealSystemClock, SystemClock
 from amity.kernel.errors import Terminal, Transient
 from amity.kernel.ids import digest
 from amity.kernel.limits import STEP_BATCH_RECORDS_MAX, STEP_TRIES_MAX
+from amity.kernel.machine import is_of_the_machine
 from amity.storage.ports import Entry, Log, LogRecord, State
 
 BACKOFF_S_MIN = 0.1
@@ -108,6 +109,8 @@ class SinkRunner:
         except Transient:
             raise
         except Exception as error:
+            if is_of_the_machine(error):
+                raise
             if not isinstance(error, Terminal) and self._tries + 1 < STEP_TRIES_MAX:
                 raise
             if len(records) == 1:

@@ -34,6 +34,24 @@ CHECKPOINT_PAGES = 4_000
 
 OperationalError: type[Exception] = dbapi2.OperationalError
 
+
+class _Telling:
+    """Tells what the engine cannot do at this moment (a full disk, a busy file) as what it is.
+
+    Wherever it happens, so that nobody takes it for a fault of the data.
+    """
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OperationalError):
+            raise Unavailable(f"a database file cannot be used now: {error}") from error
+
+
+TELLING = _Telling()
+"""`Unavailable` instead of the driver's own error; holds nothing, so all may share it."""
+
+
 _NAME_LETTERS = frozenset(string.ascii_lowercase + "_")
 _NAME_CHARS_MAX = 60
 

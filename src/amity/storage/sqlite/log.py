@@ -14,10 +14,14 @@ from zlib import crc32
 
 import msgspec
 
-from amity.kernel.errors import Unavailable
 from amity.kernel.limits import LOG_PARTITIONS
 from amity.storage.ports import Entry, LogRecord
-from amity.storage.sqlite.connection import OperationalError, connect, data_version
+from amity.storage.sqlite.connection import (
+    TELLING,
+    OperationalError,
+    connect,
+    data_version,
+)
 
 CHUNK_RECORDS_MAX = 256
 """Records of one row: what a reader decodes at least. Measured."""
@@ -109,7 +113,7 @@ class _File:
 
     def poll(self, name: str, positions: Mapping[int, int], limit: int) -> list[LogRecord]:
         """Wanted records in append order."""
-        with self._lock:
+        with self._lock, TELLING:
             version = data_version(self._connection)
             topic = self._topic(name)
             if topic is None:
@@ -134,7 +138,7 @@ class _File:
 
     def ends(self, name: str) -> dict[int, int]:
         """Partition → offset after its newest record."""
-        with self._lock:
+        with self._lock, TELLING:
             version = data_version(self._connection)
             topic = self._topic(name)
             if topic is None:
@@ -146,7 +150,7 @@ class _File:
 
     def trim(self, name: str, positions: Mapping[int, int]) -> None:
         """Drop the records that lie before every partition's position."""
-        with self._lock:
+        with self._lock, TELLING:
             topic = self._topic(name)
             if topic is None:
                 return
@@ -246,15 +250,13 @@ class _Writer:
         for at, entry in enumerate(entries):
             by_topic.setdefault(entry.topic, []).append(at)
         places: list[tuple[int, int]] = [(0, 0)] * len(entries)
-        with self._lock:
+        with self._lock, TELLING:
             topics = [self._own(name, reader) for name in by_topic]
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 for topic, indexes in zip(topics, by_topic.values(), strict=True):
                     self._insert(topic, [entries[at] for at in indexes])
                 self._connection.execute("COMMIT")
-            except OperationalError as error:
-                raise Unavailable(f"the log cannot be written now: {error}") from error
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")

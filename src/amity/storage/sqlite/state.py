@@ -16,6 +16,7 @@ from typing import Any
 from amity.kernel.errors import Unavailable
 from amity.kernel.scope import Scope
 from amity.storage.sqlite.connection import (
+    TELLING,
     Connection,
     OperationalError,
     WriteTurn,
@@ -99,10 +100,11 @@ class SqliteReader:
         at = scope.key
         found: dict[bytes, bytes] = {}
         # One prepared look-up a key: IN lists of any length were measured no faster.
-        for key in keys:
-            row = self._connection.execute(statement, (at, key)).fetchone()
-            if row is not None:
-                found[key] = row[0]
+        with TELLING:
+            for key in keys:
+                row = self._connection.execute(statement, (at, key)).fetchone()
+                if row is not None:
+                    found[key] = row[0]
         return found
 
     def scan(
@@ -124,7 +126,8 @@ class SqliteReader:
         if not self._exists(table):
             return 0
         statement = self._catalog.statements(table).count
-        return int(self._connection.execute(statement, (scope.key,)).fetchone()[0])
+        with TELLING:
+            return int(self._connection.execute(statement, (scope.key,)).fetchone()[0])
 
     def end(self) -> None:
         """No reads after this."""
@@ -149,7 +152,8 @@ class SqliteReader:
             values: tuple[Any, ...] = (scope, start, page_rows)
             if end is not None:
                 values = (scope, start, end, page_rows)
-            page = self._connection.execute(scans[reverse, end is not None], values).fetchall()
+            with TELLING:
+                page = self._connection.execute(scans[reverse, end is not None], values).fetchall()
             yield from page
             if len(page) < page_rows:
                 return
@@ -182,15 +186,17 @@ class SqliteWriter(SqliteReader):
         # In key order, so that neighbours share their page.
         rows = [(at, key, value) for key, value in sorted(dict(items).items())]
         if rows:
-            self._make(table)
-            self._connection.executemany(self._catalog.statements(table).put, rows)
+            with TELLING:
+                self._make(table)
+                self._connection.executemany(self._catalog.statements(table).put, rows)
 
     def delete_many(self, table: str, scope: Scope, keys: Iterable[bytes]) -> None:
         """Remove those that exist."""
         if self._exists(table):
             at = scope.key
             statement = self._catalog.statements(table).delete
-            self._connection.executemany(statement, [(at, key) for key in keys])
+            with TELLING:
+                self._connection.executemany(statement, [(at, key) for key in keys])
 
     def created(self) -> set[str]:
         """The tables that exist once this is committed."""
@@ -224,7 +230,8 @@ class SqliteState:
     def write(self) -> Iterator[SqliteWriter]:
         """A durable transaction: commits at the end of the block, rolls back on an exception."""
         with self._turn.take():
-            self._writer.execute("BEGIN IMMEDIATE")
+            with TELLING:
+                self._writer.execute("BEGIN IMMEDIATE")
             writer = SqliteWriter(self._writer, self._catalog)
             try:
                 yield writer
