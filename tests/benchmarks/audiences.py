@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shop import CATEGORIES, CITIES, TIERS, TYPES
+from shop import CATEGORIES, CITIES, PURCHASE, TIERS, TYPES, VIEW
 
 from amity.kernel.clock import DAY_MS
 
 OWN = "_bench"
-VIEW, ADD, PURCHASE = TYPES
 
 
 class Count(NamedTuple):

@@ -11,19 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from audiences import (
-    ADD,
     COUNTS,
     LIVING,
     NESTED,
     OWN,
-    PURCHASE,
     SCORES,
     SEQUENCE_DAYS,
     SEQUENCES,
     SUMS,
-    VIEW,
     window_ms,
 )
+from shop import ADD, PURCHASE, VIEW
 
 from amity.kernel.clock import DAY_MS
 
@@ -39,9 +37,7 @@ _SUMS = {
     if one.category
 }
 _TOTALS = [
-    (f"sum-{n:02}", window_ms(one.days), one.over)
-    for n, one in enumerate(SUMS)
-    if not one.category
+    (f"sum-{n:02}", window_ms(one.days), one.over) for n, one in enumerate(SUMS) if not one.category
 ]
 _SEQUENCES = {category: f"sequence-{n:02}" for n, category in enumerate(SEQUENCES)}
 _SEQUENCE_MS = window_ms(SEQUENCE_DAYS)
@@ -64,8 +60,11 @@ class Person:
         self.bought: deque[tuple[int, float]] = deque()
         own = attributes[OWN]
         for n, (city, tier) in enumerate(LIVING):
-            stand(self, f"living-{n:02}", attributes["homeAddress"]["city"] == city
-                  and own["tier"] == tier)
+            stand(
+                self,
+                f"living-{n:02}",
+                attributes["homeAddress"]["city"] == city and own["tier"] == tier,
+            )
         for n, score in enumerate(SCORES):
             stand(self, f"score-{n:02}", own["score"] >= score)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -77,8 +78,8 @@ def measure(folder: Path) -> list[Row]:
         documents = _documents(folder / f"documents-{parts}.db", prepared.shop)
         written, plainly = Measured(), Measured()
         ours, baseline = medians(
-            lambda prepared=prepared, written=written: _run(prepared, folder / "run", written),
-            lambda documents=documents, plainly=plainly: _plain(documents, plainly),
+            partial(_run, prepared, folder / "run", written),
+            partial(_plain, documents, plainly),
             RUNS,
         )
         documents.state.close()
@@ -96,12 +97,13 @@ def define_audiences(platform: Platform, shop: Shop) -> None:
     """Create the hundred audiences."""
     ids: dict[str, str] = {}
     for name, text in rules().items():
+        value = text
         for known, id in ids.items():
-            text = text.replace(f'inSegment("{known}")', f'inSegment("{id}")')
+            value = value.replace(f'inSegment("{known}")', f'inSegment("{id}")')
         body = {
             "name": name,
             "schema": {"name": "_xdm.context.profile"},
-            "expression": {"type": "PQL", "format": "pql/text", "value": text},
+            "expression": {"type": "PQL", "format": "pql/text", "value": value},
         }
         ids[name] = platform.audiences.create(shop.scope, body)["id"]
 

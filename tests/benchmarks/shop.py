@@ -30,7 +30,8 @@ from amity.storage.ports import Entry
 
 START_MS = from_iso("2026-03-02T00:00:00Z")
 CATEGORIES = [f"category-{n}" for n in range(10)]
-TYPES = ["commerce.productViews", "commerce.productListAdds", "commerce.purchases"]
+VIEW, ADD, PURCHASE = "commerce.productViews", "commerce.productListAdds", "commerce.purchases"
+TYPES = [VIEW, ADD, PURCHASE]
 TIERS = ["bronze", "silver", "gold", "platinum"]
 CITIES = [f"City {n}" for n in range(40)]
 _GROUPS = "https://ns.adobe.com/xdm/context"
@@ -282,8 +283,12 @@ def _dataset(platform: Platform, scope: Scope, name: str, schema: str) -> str:
 
 
 def _people_fields(own: str) -> dict[str, Any]:
-    texts = {"type": "object", "meta:xdmType": "map", "additionalProperties": {"type": "string"}}
-    fields = {
+    texts: dict[str, Any] = {
+        "type": "object",
+        "meta:xdmType": "map",
+        "additionalProperties": {"type": "string"},
+    }
+    fields: dict[str, Any] = {
         **_strings("loyaltyId", "tier", "notes"),
         "score": {"type": "integer"},
         "since": {"type": "string", "format": "date-time"},

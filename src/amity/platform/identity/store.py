@@ -62,6 +62,14 @@ def members_of(
     return {keys[key]: ProfileId(value.decode()) for key, value in rows.items()}
 
 
+def homes(reader: Reader, scope: Scope) -> Iterator[tuple[bytes, bytes]]:
+    """All identities that are linked, or once were, and their profile ids, in one walk.
+
+    As they are kept, for whoever takes them by the hundred thousand: ``ns NUL id NUL``.
+    """
+    return reader.scan(MEMBER, scope)
+
+
 def profile_of(reader: Reader, scope: Scope, identity: Identity) -> ProfileId:
     """The person who holds an identity; an identity never linked is a person of its own."""
     return members_of(reader, scope, (identity,)).get(identity, ProfileId(identity.xid))

@@ -9,29 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyroaring import BitMap
 
 from amity.kernel.ids import ProfileId
 from amity.kernel.scope import Scope
 from amity.platform.catalog.model import Dataset
 from amity.platform.identity.model import Identity
-from amity.platform.identity.store import members_of
+from amity.platform.identity.store import homes
 from amity.platform.schema.model import PROFILE_CLASS, ResolvedSchema
 from amity.platform.segmentation.fused import (
+    HOMES,
     MASK_BITS,
     MEMBER,
     Table,
     fused,
     identities,
+    with_homes,
 )
 from amity.platform.segmentation.ruleset import in_order
 from amity.platform.segmentation.service import Audiences
-from amity.storage.ports import Lake, LakeTable, State
+from amity.storage.ports import Lake, LakeTable, Reader, State
+
+_TEXT = pa.string()
+_NO_TEXT = pa.array([], _TEXT)
+_PAGE = 50_000
 
 
 class Datasets(Protocol):
@@ -137,19 +145,28 @@ class BatchEvaluation:
         self, scope: Scope, tables: Sequence[Table], names: Mapping[str, LakeTable]
     ) -> tuple[list[ProfileId], pa.Table]:
         """Everyone by number, and the number behind each identity."""
-        found = self._lake.query(identities(tables), names)
-        texts = [text for text in found.column(0).to_pylist() if text]
-        known = [Identity(*text.split(":", 1)) for text in texts]
+        # All that is linked in one walk, joined by the engine: to ask for each was ten times slower.
         with self._state.read() as reader:
-            home = members_of(reader, scope, known)
-        numbers: dict[ProfileId, int] = {}
-        column = [
-            numbers.setdefault(home.get(one, ProfileId(one.xid)), len(numbers)) for one in known
-        ]
-        member = pa.table(
-            {"identity": pa.array(texts, pa.string()), "n": pa.array(column, pa.int64())}
+            linked = _linked(reader, scope)
+        found = self._lake.query(with_homes(identities(tables)), names, {HOMES: linked})
+        texts, home = found.column("identity"), found.column("home").combine_chunks()
+        alone = pc.is_null(home)
+        xids = [Identity(*text.split(":", 1)).xid for text in texts.filter(alone).to_pylist()]
+        numbered = pc.replace_with_mask(home, alone, pa.array(xids, _TEXT)).dictionary_encode()
+        member = pa.table({"identity": texts, "n": numbered.indices.cast(pa.int64())})
+        return [ProfileId(one) for one in numbered.dictionary.to_pylist()], member
+
+
+def _linked(reader: Reader, scope: Scope) -> pa.Table:
+    parts = [pa.table({"identity": _NO_TEXT, "home": _NO_TEXT})]
+    rows = homes(reader, scope)
+    while page := list(islice(rows, _PAGE)):
+        keys, profiles = (
+            pa.array(column, pa.binary()).cast(_TEXT) for column in zip(*page, strict=True)
         )
-        return list(numbers), member
+        named = pc.replace_substring(pc.utf8_rtrim(keys, "\0"), "\0", ":", max_replacements=1)
+        parts.append(pa.table({"identity": named, "home": profiles}))
+    return pa.concat_tables(parts)
 
 
 def bitmaps_of(found: pa.Table, audiences: Sequence[str]) -> dict[str, BitMap]:

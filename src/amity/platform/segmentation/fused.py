@@ -25,6 +25,9 @@ MASK_BITS = 62
 MEMBER = "member"
 """The table that tells the number of the person behind an identity: `identity`, `n`."""
 
+HOMES = "homes"
+"""The table of all linked identities: `identity`, `home` (profile id)."""
+
 _META = "_amity_"
 
 
@@ -82,6 +85,18 @@ def identities(tables: Sequence[Table]) -> sge.Select:
     ]
     union = reduce(sge.union, parts)
     return sge.select("*").from_(union.subquery("spoken_of"))
+
+
+def with_homes(spoken_of: sge.Select) -> sge.Select:
+    """The identities, each with its profile id by the table `HOMES`, if it is there."""
+    identity = sge.column("_amity_identity", table="one")
+    same = sge.column("identity", table=HOMES).eq(identity)
+    return (
+        sge.select(sge.alias_(identity, "identity"), sge.column("home", table=HOMES))
+        .from_(spoken_of.subquery("one"))
+        .join(HOMES, on=same, join_type="left")
+        .where(identity.neq(sge.Literal.string("")))
+    )
 
 
 def _marks(compiler: RuleCompiler) -> tuple[int, ...]:
