@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -22,6 +23,7 @@ from amity.kernel.scope import Scope
 from amity.platform.catalog.batches import Batch
 from amity.platform.ingestion.batch_files import BatchFiles, Draft
 from amity.platform.ingestion.batch_loader import BatchLoader
+from amity.platform.ingestion.batch_spool import Spool
 from amity.platform.ingestion.batches import BatchEnds, BatchImport
 from amity.platform.ingestion.model import BATCH_TOPIC
 from amity.platform.schema.model import ResolvedSchema
@@ -605,3 +607,25 @@ async def test_loader_leaves_diagnostics_only(depot: Depot) -> None:
         "meta/input_files/fileMetaData1.json",
         "work/summary",
     ]
+
+
+async def test_a_full_disk_does_not_fail_a_batch(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full while rows are checked delays the batch; it is no fault of its files."""
+    batch = depot.create()
+    depot.put(batch, "part1.json", json.dumps(person(1)).encode())
+    await depot.service.act(SCOPE, batch, "COMPLETE")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "frame", full)
+        with pytest.raises(OSError, match="No space"):
+            depot.run()
+        assert depot.batch(SCOPE, batch).status == "processing"
+    depot.run()
+
+    assert depot.batch(SCOPE, batch).errors == []
+    assert depot.distinct() == [person(1)]

@@ -19,8 +19,9 @@ import orjson
 import pyarrow as pa
 
 from amity.flow.failed import FAILED_TOPIC
-from amity.kernel.errors import AmityError, Corrupt, Terminal
+from amity.kernel.errors import AmityError, Corrupt, Terminal, Transient
 from amity.kernel.limits import STEP_BATCH_RECORDS_MAX
+from amity.kernel.machine import is_of_the_machine
 from amity.kernel.scope import Scope
 from amity.platform.catalog.batches import Batch, BatchStatus
 from amity.platform.ingestion.batch_files import BatchFiles, BatchFolder, read_json, write_whole
@@ -44,7 +45,7 @@ from amity.platform.ingestion.reception import Verdict, refusal
 from amity.platform.ingestion.validation import CORRUPT, RecordValidator, Validators, Violation
 from amity.platform.schema.model import ResolvedSchema
 from amity.storage.ports import Entry, LogRecord
-from amity.tabular.errors import EmptyFile, FileTooLarge, NoHeader, Unreadable
+from amity.tabular.errors import EmptyFile, NoHeader, Unreadable
 from amity.tabular.formats import JSON_ARRAY, InputFormat
 from amity.tabular.read import Row, rows
 
@@ -162,7 +163,10 @@ class BatchLoader:
     def _check_file(self, task: _Task, spool: Spool, name: str) -> None:
         try:
             self._check_rows(task, spool, name)
-        except (Unreadable, FileTooLarge, OSError) as error:
+        except Exception as error:
+            # Whatever it is that a file brings about, its batch fails and says so; no other waits.
+            if isinstance(error, Transient) or is_of_the_machine(error):
+                raise
             code = CORRUPT
             if isinstance(error, NoHeader):
                 code = EMPTY_HEADER

@@ -32,6 +32,7 @@ from deltalake.exceptions import (
 )
 
 from amity.kernel.errors import Conflict, Corrupt, Invalid, Unavailable
+from amity.kernel.machine import is_of_the_machine
 from amity.storage.ports import LakeTable
 
 _CONFIGURATION = {"delta.checkpointInterval": "50"}
@@ -42,6 +43,7 @@ _WRITER = WriterProperties(compression="ZSTD", compression_level=1)
 _FILE_BYTES = 32 * 1024 * 1024
 """Compaction leaves larger files alone: each turn rewrites less than this."""
 
+_SYSTEM_ERROR = "(os error "
 _DELETE_VALUES = 5_000
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-@")
 
@@ -131,6 +133,8 @@ class DeltaLake:
                 return connection.sql(statement.sql("duckdb")).to_arrow_table()
             except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as no:
                 raise Invalid(f"the lake cannot run this query: {no}") from None
+            except duckdb.IOException as no:
+                raise Unavailable(f"the query cannot use the disk now: {no}") from None
             except duckdb.OutOfMemoryException as no:
                 raise Unavailable(f"the query needs more memory than it may use: {no}") from None
 
@@ -149,7 +153,7 @@ class DeltaLake:
                     named = sge.column(column, quoted=True)
                     chosen = named.isin(*values[at : at + _DELETE_VALUES]).sql("postgres")
                     gone += int(known.delete(chosen)["num_deleted_rows"])
-            self._sync(table, known)
+                self._sync(table, known)
             return gone
 
     def maintain(self, table: LakeTable) -> None:
@@ -182,6 +186,7 @@ class DeltaLake:
             except TableNotFoundError:
                 return None
             except DeltaError as no:
+                _tell_of_the_machine(table, no)
                 raise Corrupt(f"the lake table of dataset {table.dataset} is broken: {no}") from no
             self._open[table] = known
             return known
@@ -268,11 +273,21 @@ class DeltaLake:
 
 @contextmanager
 def _races(table: LakeTable) -> Iterator[None]:
-    """A commit that lost against another process's may be tried again."""
+    """A commit that lost against another process's may be tried again; so may a full disk."""
     try:
         yield
     except CommitFailedError as no:
+        _tell_of_the_machine(table, no)
         raise Unavailable(f"dataset {table.dataset}: another writer was first: {no}") from None
+    except (DeltaError, OSError) as no:
+        _tell_of_the_machine(table, no)
+        raise
+
+
+def _tell_of_the_machine(table: LakeTable, no: Exception) -> None:
+    """The engine tells what the system refused (a full disk, no more handles) in its text alone."""
+    if is_of_the_machine(no) or _SYSTEM_ERROR in str(no):
+        raise Unavailable(f"dataset {table.dataset}: the disk does not take it now: {no}") from no
 
 
 def _sync(path: Path) -> None:
