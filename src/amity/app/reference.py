@@ -108,16 +108,17 @@ def pages(commands: Typer) -> dict[str, str]:
         commands: The command line, handed in because it is what calls this.
     """
     modules = list(_modules())
+    constants = [one for module in modules for one in _constants(module)]
     with tempfile.TemporaryDirectory(prefix="amity-reference-") as folder:
         http = _http_page(_routes(Path(folder) / "data"))
     return {
         "cli.md": _cli_page(commands),
         "errors.md": _errors_page(),
         "http-api.md": http,
-        "limits.md": _limits_page(modules),
+        "limits.md": _limits_page(constants),
         "plug-ins.md": _plugins_page(),
         "pql.md": pql_page(),
-        "topics.md": _topics_page(modules),
+        "topics.md": _topics_page(constants, _readers(modules)),
     }
 
 
@@ -252,7 +253,7 @@ def _parameter(one: Any) -> tuple[str, str, str]:
 # -- limits, topics -----------------------------------------------------------------------------
 
 
-def _limits_page(modules: Sequence[ModuleType]) -> str:
+def _limits_page(constants: Sequence[Constant]) -> str:
     parts = [
         "# Limits",
         MADE,
@@ -262,14 +263,14 @@ def _limits_page(modules: Sequence[ModuleType]) -> str:
         ),
     ]
     for name in _LIMIT_PAGES:
-        module = import_module(name)
-        parts += [f"## `{name}`", _first_sentence(module), _limits_table(_constants(module))]
+        own = [one for one in constants if one.module == name]
+        parts += [f"## `{name}`", _first_sentence(import_module(name)), _limits_table(own)]
     others = [
         one
-        for module in modules
-        if module.__name__ not in _LIMIT_PAGES
-        for one in _constants(module)
-        if one.name.endswith(_LIMIT_ENDS) and one.name not in _NOT_LIMITS
+        for one in constants
+        if one.module not in _LIMIT_PAGES
+        and one.name.endswith(_LIMIT_ENDS)
+        and one.name not in _NOT_LIMITS
     ]
     parts += [
         "## Of one module",
@@ -287,8 +288,7 @@ def _limits_table(found: Iterable[Constant]) -> str:
     return _table(("name", "value", "what, and who says so"), rows)
 
 
-def _topics_page(modules: Sequence[ModuleType]) -> str:
-    readers = _readers(modules)
+def _topics_page(constants: Iterable[Constant], readers: Mapping[str, set[str]]) -> str:
     rows = (
         (
             f"`{one.value}`",
@@ -296,8 +296,7 @@ def _topics_page(modules: Sequence[ModuleType]) -> str:
             f"`{one.module}`",
             ", ".join(sorted(readers.get(one.value, ()))),
         )
-        for module in modules
-        for one in _constants(module)
+        for one in constants
         if one.name.endswith(_TOPIC_END)
     )
     return _page(
