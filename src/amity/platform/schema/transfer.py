@@ -39,6 +39,8 @@ def imported(
     """Create exported resources here, all or none, under their old ids with our tenant's name."""
     if not isinstance(resources, list) or not resources:
         raise ImportRefused("send the list of resources that /rpc/export answers")
+    for at, resource in enumerate(resources):
+        _check(resource, at)
     text = json.dumps(resources)
     for before, after in _names(registry.tenant):
         text = text.replace(after, before)
@@ -46,12 +48,25 @@ def imported(
     try:
         for resource in json.loads(text):
             made.append(_create(registry, scope, resource, actor))  # noqa: PERF401 - undone below
-    except (AmityError, KeyError, AttributeError) as error:
+    except AmityError as error:
         for each in reversed(made):
             registry.delete(scope, each.kind, each.id, actor=actor)
-        reason = error.message if isinstance(error, AmityError) else f"{error} is missing"
+        reason = error.message
         raise ImportRefused(f"Import Resource Failed: {reason}. Nothing was imported") from error
     return made
+
+
+def _check(resource: Any, at: int) -> None:
+    if not isinstance(resource, dict):
+        raise ImportRefused(f"/{at} is no resource: a resource is an object as exported")
+    for name in ("$id", "meta:resourceType"):
+        if not isinstance(resource.get(name), str):
+            raise ImportRefused(f"/{at}/{name} is missing: send what /rpc/export answers")
+    if resource["meta:resourceType"] not in PATHS:
+        known = ", ".join(PATHS)
+        raise ImportRefused(
+            f"/{at}/meta:resourceType {resource['meta:resourceType'][:40]!r} is none of {known}"
+        )
 
 
 def _create(registry: SchemaRegistry, scope: Scope, resource: dict[str, Any], actor: str) -> Stored:
