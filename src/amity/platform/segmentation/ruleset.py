@@ -6,6 +6,7 @@ another, slots by event type, and which audiences a slot, an attribute or anothe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ from amity.platform.segmentation.slots import (
     needs_of,
     trie,
 )
+
+_TYPE: Path = ("eventType",)
 
 
 class Definition(NamedTuple):
@@ -69,9 +72,11 @@ class RuleSet:
         )
         self.dependents = self._touched(lambda audience: audience.depends)
 
-    def slots_for(self, event_type: Any) -> tuple[SlotSpec, ...]:
-        """The slots that may take an event of this type."""
-        return self._by_type.get(event_type, self._any_type)
+    def slots_for(self, event: Mapping[str, Any]) -> tuple[SlotSpec, ...]:
+        """The slots that may take this event."""
+        kind = event.get("eventType")
+        fork = self._by_type.get(kind, self._any_type) if type(kind) is str else self._any_type
+        return fork.slots_for(event)
 
     def touched_by_attributes(
         self, before: Mapping[str, Any], after: Mapping[str, Any]
@@ -136,14 +141,42 @@ def _slots(needs: Iterable[Needs]) -> dict[str, SlotSpec]:
     return {name: draft.spec() for name, draft in sorted(drafts.items())}
 
 
-def _by_type(
-    specs: Iterable[SlotSpec],
-) -> tuple[dict[Any, tuple[SlotSpec, ...]], tuple[SlotSpec, ...]]:
+class _Fork(NamedTuple):
+    """The slots of one event type, told apart by the field that most of them ask a text of."""
+
+    path: Path
+    by_text: Mapping[str, tuple[SlotSpec, ...]]
+    others: tuple[SlotSpec, ...]
+    all: tuple[SlotSpec, ...]
+
+    def slots_for(self, event: Mapping[str, Any]) -> tuple[SlotSpec, ...]:
+        if not self.by_text:
+            return self.all
+        value = at(event, self.path)
+        # A list may hold several texts, an instant may equal one: then each slot decides itself.
+        return self.by_text.get(value, self.others) if type(value) is str else self.all
+
+
+def _fork(specs: Iterable[SlotSpec]) -> _Fork:
     found = tuple(specs)
-    anywhere = tuple(spec for spec in found if spec.types is None)
+    asked = Counter(path for spec in found for path in spec.values if path != _TYPE)
+    if not asked:
+        return _Fork((), {}, found, found)
+    path = max(sorted(asked), key=asked.__getitem__)
+    texts = {text for spec in found for text in spec.values.get(path, ())}
+    by_text = {
+        text: tuple(spec for spec in found if path not in spec.values or text in spec.values[path])
+        for text in texts
+    }
+    return _Fork(path, by_text, tuple(spec for spec in found if path not in spec.values), found)
+
+
+def _by_type(specs: Iterable[SlotSpec]) -> tuple[dict[str, _Fork], _Fork]:
+    found = tuple(specs)
+    anywhere = _fork(spec for spec in found if spec.types is None)
     types = {name for spec in found if spec.types is not None for name in spec.types}
     by_type = {
-        name: tuple(spec for spec in found if spec.types is None or name in spec.types)
+        name: _fork(spec for spec in found if spec.types is None or name in spec.types)
         for name in types
     }
     return by_type, anywhere

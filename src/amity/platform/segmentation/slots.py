@@ -60,6 +60,7 @@ class SlotSpec:
     Attributes:
         name: Made of the condition, so that it stays the same between starts.
         types: The event types it takes; None = any.
+        values: Field → the texts of which it must be one.
         test: Whether an event belongs into it.
         paths: The fields it keeps beside `_id` and `timestamp`.
         keep_ms: How old an event may get before no rule can look at it any more; None = for ever.
@@ -67,6 +68,7 @@ class SlotSpec:
 
     name: str
     types: frozenset[str] | None
+    values: Mapping[Path, frozenset[str]]
     test: Callable[[Any], bool]
     paths: Paths
     keep_ms: int | None
@@ -95,6 +97,7 @@ class SlotDraft:
         return SlotSpec(
             name=self.name,
             types=_types(self.condition),
+            values=_values(self.condition),
             test=compile_test((_EVENT,), self.condition),
             paths=frozenset((WHOLE,)) if WHOLE in self.paths else self.paths,
             keep_ms=self.keep_ms,
@@ -257,15 +260,28 @@ def _types(condition: Node) -> frozenset[str] | None:
 
 
 def _types_of(part: Node) -> frozenset[str] | None:
+    path, texts = _one_of(part) or (WHOLE, _NO_TEXTS)
+    return texts if path == ("eventType",) else None
+
+
+def _values(condition: Node) -> dict[Path, frozenset[str]]:
+    return dict(found for part in conjuncts(condition) if (found := _one_of(part)) is not None)
+
+
+def _one_of(part: Node) -> tuple[Path, frozenset[str]] | None:
+    """The field of the event that must be one of these texts, if the part says no more."""
     if not (isinstance(part, Call) and part.name in {"=", "in"}):
         return None
     left, right = part.args
-    if left != Field(Var(_EVENT), "eventType"):
+    root, path = path_of(left)
+    if root != Var(_EVENT) or not path:
         return None
     values = right.items if isinstance(right, Items) else (right,)
     texts = [v.value for v in values if isinstance(v, Literal) and isinstance(v.value, str)]
-    return frozenset(texts) if len(texts) == len(values) else None
+    return (path, frozenset(texts)) if len(texts) == len(values) else None
 
+
+_NO_TEXTS: frozenset[str] = frozenset()
 
 Held = frozenset[str]
 """The slots whose whole events a value may hold."""

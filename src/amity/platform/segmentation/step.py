@@ -226,8 +226,9 @@ class _Work:
         """Put events into slots and attributes in place; answers which audiences are touched."""
         touched: set[int] = set()
         for ref in events:
-            for slot in rules.slots_for(ref.body.get("eventType")):
-                if self._keep(known, rules, slot, ref):
+            event = {**ref.body, "_id": ref.id, "timestamp": Instant(ref.timestamp_ms)}
+            for slot in rules.slots_for(event):
+                if slot.test(event) and self._keep(known, rules, slot, event):
                     touched.update(rules.by_slot[slot.name])
         if attributes is not None:
             wanted = project(attributes, rules.attribute_trie)
@@ -235,18 +236,16 @@ class _Work:
             known.attributes = wanted
         return touched
 
-    def _keep(self, known: ProfileState, rules: RuleSet, slot: SlotSpec, ref: KeptEvent) -> bool:
-        if slot.keep_ms is not None and ref.timestamp_ms + slot.keep_ms <= self.now_ms:
-            return False
-        stamp = {"_id": ref.id, "timestamp": Instant(ref.timestamp_ms)}
-        if not slot.test({**ref.body, **stamp}):
+    def _keep(self, known: ProfileState, rules: RuleSet, slot: SlotSpec, event: Event) -> bool:
+        order = _order(event)
+        if slot.keep_ms is not None and order[0] + slot.keep_ms <= self.now_ms:
             return False
         kept = known.slots.setdefault(slot.name, [])
-        place = bisect_left(kept, (ref.timestamp_ms, ref.id), key=_order)
-        if place < len(kept) and _order(kept[place]) == (ref.timestamp_ms, ref.id):
+        place = bisect_left(kept, order, key=_order)
+        if place < len(kept) and _order(kept[place]) == order:
             return False
-        trimmed = project(ref.body, rules.tries[slot.name])
-        kept.insert(place, {**trimmed, **stamp})
+        trimmed = project(event, rules.tries[slot.name])
+        kept.insert(place, {**trimmed, "_id": order[1], "timestamp": order[0]})
         return True
 
     def rebuild(
@@ -351,7 +350,7 @@ class _Work:
         self.outcome.outputs.append(Output(MEMBERSHIPS_TOPIC, scope, profile.encode(), message))
 
     def _wake(self, known: ProfileState) -> None:
-        wake_ms = min((s.changes_ms for s in known.standings.values()), default=NEVER)
+        wake_ms = min([s.changes_ms for s in known.standings.values()], default=NEVER)
         if wake_ms == known.wake_ms:
             return
         known.wake_ms = wake_ms
