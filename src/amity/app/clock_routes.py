@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastapi import APIRouter
 from amity.access.guard import needs
 from amity.flow.ticks import ENCODER, TICK_TOPIC, Tick
 from amity.kernel.clock import (
+    LATEST_MS,
     BusinessClock,
     VirtualBusinessClock,
     duration_ms,
@@ -47,17 +49,23 @@ class ClockAdvance:
         self._log = log
         self._wake = wake
         self._wait = wait
+        self._turn = threading.Lock()
 
     def advance(self, body: dict[str, Any]) -> dict[str, str]:
         clock = self._clock
         if not isinstance(clock, VirtualBusinessClock):
             raise ClockIsReal
-        clock.advance_to(self._target(body, clock.now_ms()))
-        tick = ENCODER.encode(Tick(to_ms=clock.now_ms()))
-        ((_, offset),) = self._log.append([Entry(TICK_TOPIC, b"", tick)])
+        with self._turn:
+            to_ms = self._target(body, clock.now_ms())
+            if to_ms > LATEST_MS:
+                raise Invalid("the business clock ends with the year 9999")
+            clock.check(to_ms)
+            # First the tick: what carries the new time must not outlive it.
+            offset = append_tick(self._log, to_ms)
+            clock.advance_to(to_ms)
         self._wake()
         self._wait(offset)
-        return {"now": to_iso(clock.now_ms())}
+        return {"now": to_iso(to_ms)}
 
     def now(self) -> dict[str, Any]:
         virtual = isinstance(self._clock, VirtualBusinessClock)
@@ -71,6 +79,12 @@ class ClockAdvance:
             case {"to": str(text), **rest} if not rest:
                 return from_iso(text)
         raise Invalid('send {"advance": "PT1H"} or {"to": "2017-10-30T01:00:00Z"}')
+
+
+def append_tick(log: Log, to_ms: int) -> int:
+    """Append a tick, durable on return; its offset."""
+    ((_, offset),) = log.append([Entry(TICK_TOPIC, b"", ENCODER.encode(Tick(to_ms=to_ms)))])
+    return offset
 
 
 def last_tick_ms(log: Log) -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amity.app.clock_routes import last_tick_ms
+from amity.app.clock_routes import append_tick, last_tick_ms
 from amity.app.folder import DataFolder
+from amity.app.loop import done_tick
 from amity.kernel.clock import (
     BusinessClock,
     RealBusinessClock,
@@ -65,21 +66,32 @@ def open_core(
         outbound: Judges outgoing addresses; by default the strictest.
     """
     system = RealSystemClock()
-    log = SqliteLog(folder.log, writer=writer)
-    business: BusinessClock
-    if clock:
-        business = VirtualBusinessClock(max(from_iso(clock), last_tick_ms(log)))
-    else:
-        business = RealBusinessClock(system)
+    log, state = SqliteLog(folder.log, writer=writer), SqliteState(folder.state)
+    business: BusinessClock = RealBusinessClock(system)
+    if clock and writer == HTTP_WRITER:
+        business = _virtual(log, from_iso(clock))
+    elif clock:
+        # A tick appended and not yet done must not have moved the worker's clock already: its
+        # timers fire in order.
+        done = done_tick(state)
+        business = VirtualBusinessClock(done[1] if done else from_iso(clock))
     return Core(
         folder=folder,
         clock=business,
         system=system,
         ids=RandomIds(),
         log=log,
-        state=SqliteState(folder.state),
+        state=state,
         lake=DeltaLake(folder.lake),
         documents=SqliteDocuments(SqliteTables(folder.control), business),
         audit_tables=SqliteTables(folder.audit),
         outbound=outbound or Outbound(),
     )
+
+
+def _virtual(log: Log, start_ms: int) -> VirtualBusinessClock:
+    """The clock of who appends ticks; a start later than the last tick is a tick itself."""
+    last_ms = last_tick_ms(log)
+    if start_ms > last_ms:
+        append_tick(log, start_ms)
+    return VirtualBusinessClock(max(start_ms, last_ms))

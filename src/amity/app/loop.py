@@ -16,7 +16,7 @@ import structlog
 from amity.flow.ticks import TICK_TOPIC, Tick
 from amity.kernel.clock import BusinessClock, SystemClock, VirtualBusinessClock
 from amity.kernel.scope import Scope
-from amity.storage.keys import pack
+from amity.storage.keys import pack, unpack
 from amity.storage.ports import Log, State
 
 SYSTEM = Scope("amity", "system")
@@ -181,16 +181,19 @@ class Loop:
         self.tick_done = offset
 
     def _load_tick(self) -> int:
-        with self._state.read() as reader:
-            found = reader.get_many(TICK_TABLE, SYSTEM, [pack("done")])
-        if not found:
+        done = done_tick(self._state)
+        if done is None:
             return -1
-        offset, to_ms = (
-            int.from_bytes(part, "big") - (1 << 63) for part in _halves(*found.values())
-        )
+        offset, to_ms = done
         self._advance(to_ms)
         return offset
 
 
-def _halves(value: bytes) -> tuple[bytes, bytes]:
-    return value[:8], value[8:16]
+def done_tick(state: State) -> tuple[int, int] | None:
+    """The log offset of the last tick that is done, and the business time it brought."""
+    with state.read() as reader:
+        found = reader.get_many(TICK_TABLE, SYSTEM, [pack("done")])
+    for value in found.values():
+        offset, to_ms = unpack(value, "ii")
+        return int(offset), int(to_ms)
+    return None

@@ -20,6 +20,9 @@ MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999: no later one can be written as RFC 3339."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re2.compile(
     r"^P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,3})?)S)?)?$"
@@ -76,12 +79,16 @@ class VirtualBusinessClock:
     def now_ms(self) -> int:
         return self._now
 
-    def advance_to(self, to_ms: int) -> None:
+    def check(self, to_ms: int) -> None:
+        """Raise `Invalid` for a time that lies before now."""
         if to_ms < self._now:
             raise Invalid(
                 f"the business clock stands at {to_iso(self._now)} and never goes back; "
                 f"{to_iso(to_ms)} is earlier"
             )
+
+    def advance_to(self, to_ms: int) -> None:
+        self.check(to_ms)
         self._now = to_ms
 
 
@@ -105,11 +112,11 @@ def from_iso(text: str) -> int:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError) as error:
         raise Invalid(f"{text!r} is no RFC 3339 date-time; write 2017-10-30T00:00:00Z") from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def duration_ms(text: str) -> int:
