@@ -5,14 +5,14 @@ A `Scope` is asked for by every store method and leads every key, topic key and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from amity.kernel.errors import Invalid
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Scope:
-    """One sandbox of one organisation."""
+class Scope(NamedTuple):
+    """One sandbox of one organisation. A tuple: it is part of most keys, and hashed all the time."""
 
     org: str
     sandbox: str
@@ -33,7 +33,13 @@ class Scope:
         >>> Scope.parse("A@AmityOrg/prod").sandbox
         'prod'
         """
-        org, slash, sandbox = key.partition("/")
-        if not (org and slash and sandbox):
-            raise Invalid(f"{key!r} names no scope; write ORG/SANDBOX")
-        return cls(org, sandbox)
+        return _parsed(key)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(key: str) -> Scope:
+    """One object a scope, so that comparing two of them mostly ends at once."""
+    org, slash, sandbox = key.partition("/")
+    if not (org and slash and sandbox):
+        raise Invalid(f"{key!r} names no scope; write ORG/SANDBOX")
+    return Scope(org, sandbox)
