@@ -7,12 +7,13 @@ to it has fired, in order of due time across all hosts, with all effects of each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 import structlog
 
+from amity.flow.retention import Retention
 from amity.flow.ticks import TICK_TOPIC, Tick
 from amity.kernel.clock import BusinessClock, SystemClock, VirtualBusinessClock
 from amity.kernel.scope import Scope
@@ -30,6 +31,10 @@ PACED_RECORDS = 1_000
 PACED_RECORDS_MAX = 5_000
 """A lake commit costs some 20 ms however few its rows: it waits half a second or 1,000 records."""
 
+TRIM_IDLE_S = 10.0
+TRIM_BUSY_S = 60.0
+"""How often the log forgets what all have read. Ours."""
+
 LOG = structlog.get_logger()
 
 
@@ -41,6 +46,8 @@ class Host(Protocol):
     def run_once(self, now_ms: int, limit: int = ..., /) -> int: ...
 
     def lag(self) -> int: ...
+
+    def positions(self) -> Mapping[str, Mapping[int, int]]: ...
 
 
 class SinkHost(Host, Protocol):
@@ -77,6 +84,8 @@ class Loop:
         self._prompt: list[Host] = [*timed, *sinks]
         self._hosts: list[Host] = [*self._prompt, *paced]
         self._pace_s = 0.0
+        self._retention = Retention(log, self._hosts)
+        self._trimmed_s = system.monotonic_s()
         self._clock = clock
         self._system = system
         self._log = log
@@ -89,6 +98,7 @@ class Loop:
         moved = sum(host.run_once(now_ms) for host in self._prompt)
         moved += sum(host.fire_due(now_ms) for host in self._timed)
         moved += self._keep_pace(now_ms)
+        self._trim(idle=moved == 0)
         if moved == 0 and isinstance(self._clock, VirtualBusinessClock):
             moved += self._tick()
         return moved
@@ -124,6 +134,13 @@ class Loop:
         if due is None:
             return wait_s
         return min(max(due - self._clock.now_ms(), 0) / 1_000, wait_s)
+
+    def _trim(self, *, idle: bool) -> None:
+        """Let the log forget, rather while nothing else is to be done."""
+        now_s = self._system.monotonic_s()
+        if now_s >= self._trimmed_s + (TRIM_IDLE_S if idle else TRIM_BUSY_S):
+            self._trimmed_s = now_s
+            self._retention.trim()
 
     def _keep_pace(self, now_ms: int) -> int:
         """Hosts whose every call has a price of its own wait until it is worth it."""

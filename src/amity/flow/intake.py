@@ -148,6 +148,10 @@ class Intake:
         for topic in self._ahead:
             self._ahead[topic] = []
 
+    def positions(self) -> dict[str, dict[int, int]]:
+        """Topic → partition → next offset, as committed."""
+        return {topic: dict(positions.next) for topic, positions in self._positions.items()}
+
     def waiting(self) -> bool:
         """Whether there is a record to read."""
         return any(self.read(topic, STEP_BATCH_RECORDS_MAX) for topic in self._ahead)

@@ -111,6 +111,10 @@ class Runner:
         """Log records not yet handled."""
         return self._intake.lag()
 
+    def positions(self) -> dict[str, dict[int, int]]:
+        """Topic → partition → the offset it reads next; all before is durably done."""
+        return self._intake.positions()
+
     def quiet(self) -> bool:
         """Whether nothing is left to do until a record comes or a timer is due."""
         return self._outbox.empty() and not self._intake.waiting()

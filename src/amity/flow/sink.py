@@ -76,6 +76,10 @@ class SinkRunner:
         """Log records not yet carried out."""
         return self._intake.lag()
 
+    def positions(self) -> dict[str, dict[int, int]]:
+        """Topic → partition → the offset it reads next; all before is durably done."""
+        return self._intake.positions()
+
     def quiet(self) -> bool:
         """Whether nothing is left to do until a record comes."""
         return not self._intake.waiting()

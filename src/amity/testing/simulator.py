@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from amity.flow.retention import Retention
 from amity.flow.runner import Runner
 from amity.flow.stage import Stage
 from amity.kernel.errors import AmityError
@@ -135,8 +136,10 @@ class MortalLog:
         return self._log.ends(topic)
 
     def trim(self, topic: str, positions: Mapping[int, int]) -> None:
-        """As the log itself."""
+        """Forget, if it lives."""
+        self._fate.strike()
         self._log.trim(topic, positions)
+        self._fate.strike()
 
     def close(self) -> None:
         """As the log itself."""
@@ -199,8 +202,12 @@ class World:
         self._door.append(entries)
 
     def turn(self, now_ms: int, limit: int) -> int:
-        """Let every runner handle one batch; how much moved."""
-        return self._living(lambda: sum(runner.run_once(now_ms, limit) for runner in self._runners))
+        """Let every runner handle one batch, and the log forget what all are past; what moved."""
+        moved = self._living(
+            lambda: sum(runner.run_once(now_ms, limit) for runner in self._runners)
+        )
+        self._living(self._trim)
+        return moved
 
     def drain(self, now_ms: int, limit: int) -> None:
         """Until nothing moves."""
@@ -230,6 +237,11 @@ class World:
         """Let go of the files."""
         self._stop()
         self._door.close()
+
+    def _trim(self) -> int:
+        assert self._log is not None  # noqa: S101 - set by _start
+        Retention(MortalLog(self._log, self._fate), self._runners).trim()
+        return 0
 
     def _fire(self, to_ms: int) -> int:
         return sum(runner.fire_due(to_ms) for runner in self._runners)

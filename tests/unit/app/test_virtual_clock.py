@@ -36,6 +36,9 @@ class Timed:
     def lag(self) -> int:
         return 0
 
+    def positions(self) -> dict[str, dict[int, int]]:
+        return {}
+
     def next_due(self) -> int | None:
         return min(self._dues, default=None)
 

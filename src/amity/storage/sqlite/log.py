@@ -35,6 +35,9 @@ POLL_BYTES_MAX = 8_388_608
 MARK_RECORDS = 4_096
 """Records between two notes of the partitions' ends: what a start reads again. Ours."""
 
+TRIM_CHUNKS = 64
+"""Rows dropped in one transaction. Ours."""
+
 _TOPIC_SHIFT = 40
 _PIECES = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, str, int]])
 _ENDS = msgspec.msgpack.Decoder(dict[int, int])
@@ -53,6 +56,7 @@ _CHUNKS_FROM = (
     "coalesce((SELECT max(id) FROM chunk WHERE id >= :first AND id <= :low), :first) ORDER BY id"
 )
 _NEWEST = "SELECT id, records FROM chunk WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1"
+_CHUNK_AT = "SELECT id FROM chunk WHERE id >= ? AND id < ? ORDER BY id LIMIT 1 OFFSET ?"
 _MARK = "UPDATE topic SET seen = ?, ends = ? WHERE id = ?"
 
 
@@ -152,17 +156,27 @@ class _File:
         """Drop the records that lie before every partition's position."""
         with self._lock, TELLING:
             topic = self._topic(name)
-            if topic is None:
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._learn(name, topic)
-                low = topic.low(positions)
-                self._drop(topic, topic.seen if low is None else low)
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+            while topic is not None and self._trim_some(name, topic, positions):
+                pass
+
+    def _trim_some(self, name: str, topic: _Topic, positions: Mapping[int, int]) -> bool:
+        """One transaction, short enough that the file's writer hardly waits; whether more is left.
+
+        Most of the work is overwriting: deleted means deleted.
+        """
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            self._learn(name, topic)
+            low = topic.low(positions)
+            low = topic.seen if low is None else low
+            split = execute(_CHUNK_AT, (topic.base, topic.base + low, TRIM_CHUNKS)).fetchone()
+            self._drop(topic, low if split is None else split[0] - topic.base)
+            execute("COMMIT")
+            return split is not None
+        finally:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file."""
