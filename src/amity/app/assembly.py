@@ -14,7 +14,7 @@ import msgspec
 
 from amity.access.secrets import SecretBox
 from amity.app.core import Core
-from amity.kernel.errors import NotFound
+from amity.kernel.errors import NotFound, Unprocessable
 from amity.kernel.scope import Scope
 from amity.platform.activation.destinations import DESTINATIONS
 from amity.platform.activation.flow_kind import DestinationKind, StoredActivations
@@ -92,12 +92,41 @@ class DefinitionGuard:
         self._governance.check_audience(scope, facts)
 
 
+class OtherMergePolicy(Unprocessable):
+    """Audiences are evaluated under the default merge policy; the definition names another."""
+
+
+class PolicyOfEvaluation:
+    """`segmentation.AudienceGuard`: a definition may not promise what is not evaluated."""
+
+    def __init__(self, policies: MergePolicies) -> None:
+        self._policies = policies
+
+    def check_definition(
+        self,
+        scope: Scope,
+        body: Mapping[str, Any],
+        fields: Sequence[tuple[str, ...]],  # noqa: ARG002 - every field is read under one policy
+    ) -> None:
+        asked = str(body.get("mergePolicyId") or "")
+        default = self._policies.default(scope).id
+        if asked not in {"", default}:
+            raise OtherMergePolicy(
+                f"mergePolicyId {asked} is not the default policy {default}, and audiences are "
+                "evaluated under that one: leave mergePolicyId out, or make the policy the default",
+                path="/mergePolicyId",
+            )
+
+
 def audience_rule(body: Mapping[str, Any]) -> AudienceRule:
-    """What governance reads of an audience definition."""
+    """What governance reads of an audience definition.
+
+    No merge policy of its own: it is the default one under which members are found, and so the one
+    whose datasets count.
+    """
     return AudienceRule(
         name=str(body["name"]),
         rule=parsed(body["expression"]),
-        merge_policy=str(body.get("mergePolicyId") or ""),
         labels=tuple(body.get("labels") or ()),
     )
 
@@ -146,6 +175,7 @@ def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Pla
     registry.namespaces = namespaces
     catalog.guard = governance
     audiences.add_use(activations)
+    audiences.add_guard(PolicyOfEvaluation(policies))
     audiences.add_guard(DefinitionGuard(estate, governance))
     destinations = DestinationKind(
         specs=DESTINATIONS,
