@@ -26,11 +26,23 @@ from amity.storage.sqlite.connection import (
 
 _PAGE_ROWS = 256
 
-# Not WITHOUT ROWID: rows of 1.5 kB under random keys were measured to load at a quarter of the rate.
+_SMALL_BYTES = 250
+"""Mean size of a table's first values up to which rows lie in the key's own tree: one page to look
+up and to write, not two. Rows of 1.5 kB there were measured to load at a quarter of the rate."""
+
+# A scope is written as a number: its name would be half of every key.
+_SCOPES = (
+    "CREATE TABLE IF NOT EXISTS amity_scope (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)"
+)
+_NUMBER = "SELECT number FROM amity_scope WHERE name = ?"
+_NEW_NUMBER = "INSERT INTO amity_scope (name) VALUES (?) RETURNING number"
+_NOWHERE = -1
+
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS [table] "
-    "(scope TEXT NOT NULL, k BLOB NOT NULL, v BLOB NOT NULL, PRIMARY KEY (scope, k))"
+    "(scope INTEGER NOT NULL, k BLOB NOT NULL, v BLOB NOT NULL, PRIMARY KEY (scope, k))"
 )
+_CREATE_SMALL = f"{_CREATE} WITHOUT ROWID"
 _PUT = (
     "INSERT INTO [table] (scope, k, v) VALUES (?, ?, ?) "
     "ON CONFLICT (scope, k) DO UPDATE SET v = excluded.v"
@@ -49,11 +61,12 @@ _SCAN_BACK_TO = (
 class _Statements:
     """The statements of one table, made once."""
 
-    __slots__ = ("count", "create", "delete", "get", "put", "scans")
+    __slots__ = ("count", "create", "create_small", "delete", "get", "put", "scans")
 
     def __init__(self, name: str) -> None:
         table = table_name(name)
         self.create = _CREATE.replace("[table]", table)
+        self.create_small = _CREATE_SMALL.replace("[table]", table)
         self.put = _PUT.replace("[table]", table)
         self.delete = _DELETE.replace("[table]", table)
         self.get = _GET.replace("[table]", table)
@@ -70,11 +83,12 @@ class _Statements:
 
 
 class _Catalog:
-    """Which tables exist, and their statements; shared by all transactions of a file."""
+    """Which tables and scopes exist, and the statements; shared by all transactions of a file."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Statements] = {}
         self.existing: set[str] = set()
+        self.numbers: dict[Scope, int] = {}
 
     def statements(self, name: str) -> _Statements:
         found = self._known.get(name)
@@ -90,6 +104,7 @@ class SqliteReader:
         self._connection = connection
         self._catalog = catalog
         self._created: set[str] = set()
+        self._numbers: dict[Scope, int] = {}
         self._open = True
 
     def get_many(self, table: str, scope: Scope, keys: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -97,7 +112,7 @@ class SqliteReader:
         if not self._exists(table):
             return {}
         statement = self._catalog.statements(table).get
-        at = scope.key
+        at = self._number(scope)
         found: dict[bytes, bytes] = {}
         # One prepared look-up a key: IN lists of any length were measured no faster.
         with TELLING:
@@ -118,7 +133,7 @@ class SqliteReader:
         reverse: bool = False,
     ) -> Iterator[tuple[bytes, bytes]]:
         """Keys from `start` to before `end`, in byte order; may be written to meanwhile."""
-        pages = self._pages(table, scope.key, (start, end), reverse=reverse, rows=limit)
+        pages = self._pages(table, scope, (start, end), reverse=reverse, rows=limit)
         return islice(pages, limit)
 
     def count(self, table: str, scope: Scope) -> int:
@@ -127,7 +142,7 @@ class SqliteReader:
             return 0
         statement = self._catalog.statements(table).count
         with TELLING:
-            return int(self._connection.execute(statement, (scope.key,)).fetchone()[0])
+            return int(self._connection.execute(statement, (self._number(scope),)).fetchone()[0])
 
     def end(self) -> None:
         """No reads after this."""
@@ -136,7 +151,7 @@ class SqliteReader:
     def _pages(
         self,
         table: str,
-        scope: str,
+        scope: Scope,
         bounds: tuple[bytes, bytes | None],
         *,
         reverse: bool,
@@ -145,13 +160,14 @@ class SqliteReader:
         if not self._exists(table):
             return
         scans = self._catalog.statements(table).scans
+        number = self._number(scope)
         start, end = bounds
         page_rows = _PAGE_ROWS if rows is None else min(rows, _PAGE_ROWS)
         while True:
             self._check_open()
-            values: tuple[Any, ...] = (scope, start, page_rows)
+            values: tuple[Any, ...] = (number, start, page_rows)
             if end is not None:
-                values = (scope, start, end, page_rows)
+                values = (number, start, end, page_rows)
             with TELLING:
                 page = self._connection.execute(scans[reverse, end is not None], values).fetchall()
             yield from page
@@ -172,6 +188,17 @@ class SqliteReader:
             self._created.add(table)
         return found is not None
 
+    def _number(self, scope: Scope) -> int:
+        """What stands for the scope in keys; `_NOWHERE` while nothing was kept in it."""
+        number = self._catalog.numbers.get(scope) or self._numbers.get(scope)
+        if number is None:
+            with TELLING:
+                row = self._connection.execute(_NUMBER, (scope.key,)).fetchone()
+            if row is None:
+                return _NOWHERE
+            number = self._numbers[scope] = int(row[0])
+        return number
+
     def _check_open(self) -> None:
         if not self._open:
             raise Unavailable("this transaction has ended; open another one")
@@ -182,30 +209,41 @@ class SqliteWriter(SqliteReader):
 
     def put_many(self, table: str, scope: Scope, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Create or replace; of two values of one key the later counts."""
-        at = scope.key
         # In key order, so that neighbours share their page.
-        rows = [(at, key, value) for key, value in sorted(dict(items).items())]
-        if rows:
+        pairs = sorted(dict(items).items())
+        if pairs:
             with TELLING:
-                self._make(table)
+                self._make(table, pairs)
+                at = self._numbered(scope)
+                rows = [(at, key, value) for key, value in pairs]
                 self._connection.executemany(self._catalog.statements(table).put, rows)
 
     def delete_many(self, table: str, scope: Scope, keys: Iterable[bytes]) -> None:
         """Remove those that exist."""
         if self._exists(table):
-            at = scope.key
+            at = self._number(scope)
             statement = self._catalog.statements(table).delete
             with TELLING:
                 self._connection.executemany(statement, [(at, key) for key in keys])
 
-    def created(self) -> set[str]:
-        """The tables that exist once this is committed."""
-        return self._created
+    def committed(self) -> None:
+        """What this transaction has made is there for all that begin from now on."""
+        self._catalog.existing |= self._created
+        self._catalog.numbers |= self._numbers
 
-    def _make(self, table: str) -> None:
+    def _make(self, table: str, first: list[tuple[bytes, bytes]]) -> None:
         if not self._exists(table):
-            self._connection.execute(self._catalog.statements(table).create)
+            statements = self._catalog.statements(table)
+            small = sum(len(value) for _, value in first) <= _SMALL_BYTES * len(first)
+            self._connection.execute(statements.create_small if small else statements.create)
             self._created.add(table)
+
+    def _numbered(self, scope: Scope) -> int:
+        number = self._number(scope)
+        if number == _NOWHERE:
+            number = int(self._connection.execute(_NEW_NUMBER, (scope.key,)).fetchone()[0])
+            self._numbers[scope] = number
+        return number
 
 
 class SqliteState:
@@ -223,6 +261,7 @@ class SqliteState:
         self._catalog = _Catalog()
         self._turn = WriteTurn()
         self._writer = connect(path, synchronous=synchronous, cache_kb=65_536)
+        self._writer.execute(_SCOPES)
         self._idle: list[Connection] = []
         self._idle_lock = threading.Lock()
 
@@ -236,7 +275,7 @@ class SqliteState:
             try:
                 yield writer
                 self._writer.execute("COMMIT")
-                self._catalog.existing |= writer.created()
+                writer.committed()
             except OperationalError as error:
                 raise Unavailable(f"{self._path.name} cannot be written now: {error}") from error
             finally:
