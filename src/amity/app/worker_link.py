@@ -34,6 +34,7 @@ class WorkerLink:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._changed = threading.Condition()
+        self._pipe = threading.Lock()
         self._thread = threading.Thread(target=self._keep, name="worker-link", daemon=True)
         self.status: dict[str, Any] = {}
         self.restarts = -1
@@ -45,11 +46,8 @@ class WorkerLink:
         """End the worker after its current transaction."""
         self._stopping = True
         process = self._process
-        if process is not None and process.stdin is not None:
-            try:
-                process.stdin.close()
-            except OSError as error:
-                LOG.debug("worker pipe was already closed", error=str(error))
+        if process is not None:
+            self._close_pipe(process)
             try:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
@@ -58,15 +56,16 @@ class WorkerLink:
 
     def wake(self) -> None:
         """Tell the worker that the log has grown."""
-        process = self._process
-        if process is None or process.stdin is None or process.stdin.closed:
-            return
-        try:
-            os.write(process.stdin.fileno(), b"\n")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups: one more says nothing new
-        except (OSError, ValueError):
-            LOG.debug("worker is away; it reads the log when it is back")
+        with self._pipe:
+            process = self._process
+            if process is None or process.stdin is None or process.stdin.closed:
+                return
+            try:
+                os.write(process.stdin.fileno(), b"\n")
+            except BlockingIOError:
+                pass  # the pipe is full of wake-ups: one more says nothing new
+            except (OSError, ValueError):
+                LOG.debug("worker is away; it reads the log when it is back")
 
     def wait_for(self, ready: str, at_least: int, timeout_s: float) -> None:
         """Wait until `status[ready] >= at_least`; raises `Unavailable` when it takes too long."""
@@ -90,7 +89,10 @@ class WorkerLink:
 
     def _keep(self) -> None:
         while not self._stopping:
-            self._run_once()
+            try:
+                self._run_once()
+            except OSError as error:
+                LOG.exception("no worker can be started now", error=str(error))
             if not self._stopping:
                 LOG.error("worker ended; starting another", restarts=self.restarts + 1)
                 self._system.sleep(RESTART_PAUSE_S)
@@ -103,13 +105,25 @@ class WorkerLink:
             self._process = process
             if process.stdin is not None:
                 os.set_blocking(process.stdin.fileno(), False)
-            if self._stopping and process.stdin is not None:
-                process.stdin.close()
+            if self._stopping:
+                self._close_pipe(process)
             for line in process.stdout or ():
                 self._note(line)
+            self._close_pipe(process)
         with self._changed:
-            self.status = {}
+            # How far behind the next one will be is known; the rest it says itself.
+            self.status = {"lag": self.status.get("lag", 0)}
             self._changed.notify_all()
+
+    def _close_pipe(self, process: subprocess.Popen[bytes]) -> None:
+        """Under the lock: a number closed meanwhile may be another file's by the next write."""
+        with self._pipe:
+            if process.stdin is None:
+                return
+            try:
+                process.stdin.close()
+            except OSError as error:
+                LOG.debug("worker pipe was already closed", error=str(error))
 
     def _note(self, line: bytes) -> None:
         try:

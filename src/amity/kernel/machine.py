@@ -7,6 +7,10 @@ hand, so no record may be given up for it.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from amity.kernel.errors import Unavailable
 
 _PASSING = frozenset(
     {
@@ -31,3 +35,14 @@ def is_of_the_machine(error: BaseException) -> bool:
     False
     """
     return isinstance(error, OSError) and error.errno in _PASSING
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Tell an error of the machine as `Unavailable`; any other passes as it is."""
+    try:
+        yield
+    except OSError as error:
+        if not is_of_the_machine(error):
+            raise
+        raise Unavailable(f"the machine cannot do it now: {error.strerror}") from error

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from ingestion_shop import SCOPE, Shop
 
-from amity.kernel.errors import AmityError, Conflict, Invalid, NotFound, TooLarge
+from amity.kernel.errors import AmityError, Conflict, Invalid, NotFound, TooLarge, Unavailable
 from amity.kernel.scope import Scope
 from amity.platform.catalog.batches import Batch
 from amity.platform.ingestion.batch_files import BatchFiles, Draft
@@ -629,3 +629,17 @@ async def test_a_full_disk_does_not_fail_a_batch(
 
     assert depot.batch(SCOPE, batch).errors == []
     assert depot.distinct() == [person(1)]
+
+
+def test_an_upload_waits_for_a_full_disk(depot: Depot) -> None:
+    """A file that finds no room is refused for the moment, and no part of it stays."""
+    batch = depot.create()
+    with depot.service.draft(SCOPE, batch, "d-profile", "part1.json") as draft:
+        draft._file.close()
+        draft._file = Path("/dev/full").open("wb")  # noqa: SIM115 - the draft closes it
+        draft.write(b"x")
+        with pytest.raises(Unavailable):
+            draft.commit()
+
+    assert depot.files.of(SCOPE, batch).listed() == []
+    assert depot.files.of(SCOPE, batch).listed("drafts") == []

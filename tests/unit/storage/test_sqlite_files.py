@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from pysqlite3 import dbapi2
 
+from amity.kernel.clock import VirtualBusinessClock
 from amity.kernel.errors import Conflict, Invalid, Unavailable
 from amity.kernel.scope import Scope
 from amity.storage.ports import Entry
 from amity.storage.sqlite import connection
+from amity.storage.sqlite.documents import SqliteDocuments
 from amity.storage.sqlite.log import CHUNK_RECORDS_MAX, MARK_RECORDS, SqliteLog
 from amity.storage.sqlite.state import SqliteState
 from amity.storage.sqlite.tables import SqliteTables
@@ -234,3 +236,22 @@ def test_a_write_within_a_write_is_refused(tmp_path: Path) -> None:
         writer.put_many("t", SCOPE, [(b"k", b"v")])
     state.close()
     tables.close()
+
+
+def test_a_full_control_plane_is_told_as_a_state_that_passes(tmp_path: Path) -> None:
+    """A write that finds no room is `Unavailable`, leaves nothing, and succeeds later."""
+    tables = SqliteTables(tmp_path / "control.db")
+    documents = SqliteDocuments(tables, VirtualBusinessClock(0))
+    scope = Scope("O", "prod")
+
+    def pages(limit: int) -> None:
+        with tables.begin() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count={limit}").fetchall()
+
+    pages(1)
+    with pytest.raises(Unavailable):
+        documents.put(scope, "thing", "a", {"text": "x" * 500_000})
+    assert documents.find(scope, "thing") == []
+    pages(1_000_000)
+
+    assert documents.put(scope, "thing", "a", {"text": "x" * 500_000}).version == 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -22,6 +23,7 @@ import orjson
 from amity.kernel.errors import Conflict
 from amity.kernel.ids import digest
 from amity.kernel.limits import BATCH_FILE_BYTES_MAX
+from amity.kernel.machine import telling
 from amity.kernel.scope import Scope
 from amity.platform.ingestion.errors import BadFilePath, FileTooLarge, UnknownFile, UploadIncomplete
 
@@ -168,8 +170,9 @@ class Draft:
         self._bytes_max = bytes_max
         self._exact = exact
         self._taken = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("xb")
+        with telling():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("xb")
 
     def __enter__(self) -> Self:
         return self
@@ -189,7 +192,8 @@ class Draft:
                 f"a file put in one request has at most {self._bytes_max} bytes: upload it as a "
                 "large file in parts (?action=INITIALIZE)"
             )
-        self._file.write(chunk)
+        with telling():
+            self._file.write(chunk)
 
     def commit(self) -> bool:
         """Make the file durable and visible; True when there was none of its name."""
@@ -197,9 +201,15 @@ class Draft:
             raise UploadIncomplete(
                 f"the part has {self._taken} bytes; its Content-Range says {self._bytes_max}"
             )
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with telling():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            created = self._show()
+            sync_folder(self._target.parent)
+        return created
+
+    def _show(self) -> bool:
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             created = not self._target.exists()
@@ -209,12 +219,12 @@ class Draft:
                 f"{self._target.name!r}: a file of the batch has this path as its folder, or the "
                 "reverse; take another path"
             ) from error
-        sync_folder(self._target.parent)
         return created
 
     def discard(self) -> None:
         """Forget what was received, unless committed."""
-        self._file.close()
+        with suppress(OSError):  # what still waits to be written need not be
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from pysqlite3 import dbapi2
 from sqlalchemy.pool import QueuePool
 
-from amity.storage.sqlite.connection import WriteTurn, connect, data_version
+from amity.kernel.errors import Unavailable
+from amity.storage.sqlite.connection import TELLING, WriteTurn, connect, data_version
 
 _POOL_CONNECTIONS = 8
 
@@ -36,18 +37,18 @@ class SqliteTables:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A write transaction."""
-        with self._turn.take(), self._writes.begin() as connection:
+        with self._turn.take(), _telling(), self._writes.begin() as connection:
             yield connection
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """A read connection: one snapshot."""
-        with self._reads.connect() as connection:
+        with _telling(), self._reads.connect() as connection:
             yield connection
 
     def version(self) -> int:
         """Changes whenever any process has committed."""
-        with self._watch_lock:
+        with self._watch_lock, TELLING:
             return data_version(self._watch)
 
     def close(self) -> None:
@@ -71,3 +72,12 @@ class SqliteTables:
 
         sa.event.listen(engine, "begin", start)
         return engine
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """A full disk or a busy file is a state that passes, no fault of the request."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise Unavailable(f"a database file cannot be used now: {error.orig}") from error
