@@ -19,7 +19,7 @@ import orjson
 from audiences import OWN as _OWN
 from audiences import rules
 from report import Row, medians
-from shop import Shop, draws, event_frames, opened, people_frames, person, set_up, sign_in_frames
+from shop import Shop, draws, event_frames, opened, past_frames, people_frames, person, set_up
 
 from amity.app.assembly import Platform
 from amity.app.core import WORKER_WRITER, Core
@@ -114,7 +114,7 @@ def _prepared(root: Path, parts: int) -> Prepared:
     if parts > 2:
         define_audiences(platform, shop)
     runner = _runner(core, platform, parts)
-    for frames in (people_frames(shop, PEOPLE), sign_in_frames(shop, PEOPLE)):
+    for frames in (people_frames(shop, PEOPLE), past_frames(shop, PEOPLE)):
         core.log.append(list(frames))
         _drain(runner)
     core.close()

@@ -188,14 +188,14 @@ def people_frames(shop: Shop, count: int) -> Iterator[Entry]:
         yield _frame(shop, START_MS, rows, behavior="record")
 
 
-def sign_in_frames(shop: Shop, people: int) -> Iterator[Entry]:
-    """Every person signs in on a device once, a month ago."""
+def past_frames(shop: Shop, people: int) -> Iterator[Entry]:
+    """Forty days ago everybody looked around on a device and signed in on it."""
     for first in range(0, people, _FRAME_RECORDS):
-        rows = [
-            orjson.dumps(event(shop, n, START_MS - 40 * DAY_MS, _both(n, n)))
-            for n in range(first, first + _FRAME_RECORDS)
-        ]
-        yield _frame(shop, START_MS, rows)
+        numbers = range(first, first + _FRAME_RECORDS)
+        at_ms = START_MS - 40 * DAY_MS
+        rows = [event(shop, n - people, at_ms, {"Device": device(n)}) for n in numbers]
+        rows += [event(shop, n, at_ms + 1, _both(n, n)) for n in numbers]
+        yield _frame(shop, START_MS, [orjson.dumps(row) for row in rows])
 
 
 class Draw(NamedTuple):

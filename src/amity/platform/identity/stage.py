@@ -29,7 +29,7 @@ from amity.platform.identity.model import (
 from amity.platform.identity.records import Context, Incoming, Record, read_record
 from amity.platform.identity.rules import Rules
 from amity.platform.identity.step import Group, Known, plan, regroup
-from amity.platform.identity.store import Changes, Row, are_stored, know, write
+from amity.platform.identity.store import Changes, Row, are_stored, know, members_of, write
 from amity.platform.ingestion.identities import RecordIdentities, identities_of
 from amity.platform.ingestion.model import FRAME_DECODER, INGEST_TOPIC
 from amity.platform.schema.model import ResolvedSchema
@@ -199,10 +199,11 @@ class IdentityStage:
 
 
 def _load_graph(reader: Reader, scope: Scope, work: Work) -> None:
-    identities: set[Identity] = set()
-    for record in work.records:
-        identities.update(record.linking)
-    know(reader, scope, work.known, identities)
+    together = {identity for row in work.rows for identity in row.seen.identities}
+    alone = {record.linking[0] for record in work.records if len(record.linking) == 1}
+    know(reader, scope, work.known, together)
+    # Who comes alone changes nobody: whose it is, is all there is to know.
+    work.known.members.update(members_of(reader, scope, alone - together))
     groups = plan(work.known, [row.seen for row in work.rows], work.rules)
     late = [group for group in groups if group.need == "all"]
     if late:

@@ -57,9 +57,11 @@ def identities_of(body: dict[str, Any], resolved: IdentityFields) -> RecordIdent
     Behaviour: platform-audiences.md §1.2, §1.4.
     """
     seen: dict[RecordIdentity, bool] = {}
-    for found in _found(body, resolved):
-        if _names_somebody(found.identity):
-            seen[found.identity] = seen.get(found.identity, False) or found.primary
+    for namespace, value, primary in _pairs(body, resolved):
+        bare = value.strip().lower()
+        if bare not in _NOBODY or (bare and namespace == ECID):
+            identity = RecordIdentity(namespace, value)
+            seen[identity] = seen.get(identity, False) or primary
     marked = next((identity for identity, primary in seen.items() if primary), None)
     if marked is None and len(seen) == 1:
         marked = next(iter(seen))
@@ -145,11 +147,6 @@ def _mapped(entries: dict[str, Any]) -> Iterator[_Found]:
                 identity = RecordIdentity(namespace, value)
                 pointer = f"/identityMap/{namespace}/{at}/id"
                 yield _Found(identity, item.get("primary") is True, pointer)
-
-
-def _names_somebody(identity: RecordIdentity) -> bool:
-    value = identity.id.strip().lower()
-    return bool(value) and (identity.ns == ECID or value not in BLOCKED_VALUES)
 
 
 def _is_ecid(value: str) -> bool:
