@@ -235,6 +235,25 @@ def test_managers(schemas: schema.Schema, made: dict[str, Any]) -> None:
     assert "favourite" in schemas.getSchema(built["$id"])["properties"]["_shop"]["properties"]
 
 
+def test_group_is_edited_by_its_manager(schemas: schema.Schema) -> None:
+    """A tenant's group and type say that they are extensible, else the client edits neither."""
+    group = schemas.FieldGroupManager(None, title="Edited", fg_class=["profile"])
+    group.addField("_shop", "object")
+    group.addField("_shop.first", "string", title="First")
+    id = group.createFieldGroup()["$id"]
+    again = schemas.FieldGroupManager(schemas.getFieldGroup(id, full=False))
+    again.addField("_shop.second", "integer", title="Second")
+    again.updateFieldGroup()
+    box = schemas.createDataType(
+        {"title": "Crate", "type": "object", "properties": {"width": {"type": "number"}}}
+    )
+
+    own = schemas.getFieldGroup(id)["properties"]["_shop"]["properties"]
+    assert set(own) == {"first", "second"}
+    assert schemas.DataTypeManager(schemas.getDataType(box["$id"], full=False)).EDITABLE
+    assert not schemas.FieldGroupManager(schemas.getFieldGroup(CONTACT, full=False)).EDITABLE
+
+
 @pytest.fixture(scope="module")
 def shelf(served: Served, made: dict[str, Any]) -> tuple[catalog.Catalog, str]:
     """The client's catalog module and a dataset of the schema."""

@@ -42,7 +42,7 @@ class Renderer:
         body = copy.deepcopy(stored.body)
         body |= self.brief(stored)
         body |= {
-            "meta:extensible": stored.kind == "class",
+            "meta:extensible": stored.kind == "class" or _own_part(stored),
             "meta:abstract": stored.kind in ("class", "field_group", "behavior"),
             "meta:containerId": "global" if stored.standard else "tenant",
             "meta:extends": self._snapshot.extends(stored),
@@ -96,6 +96,11 @@ class Renderer:
         members = self._snapshot.union_members(class_id)
         descriptors = [d for each in members for d in self._snapshot.descriptors_of(each.id)]
         return _finished(shown, wanted, descriptors)
+
+
+def _own_part(stored: Stored) -> bool:
+    """A group or type of the tenant: clients take what is not extensible for not editable."""
+    return not stored.standard and stored.kind in ("field_group", "data_type")
 
 
 def _union_head(body: Node) -> dict[str, Any]:
