@@ -1,26 +1,20 @@
 """Which application answers a request?
 
 The doors take what streams in, without a framework in between; the control plane takes the rest. A
-trailing slash is ignored; bodies of the control plane are bounded here, uploads excepted (they
-stream to disk and carry limits of their own).
+trailing slash is ignored. Here, too, an error that nobody foresaw becomes an answer and a log line:
+what it says may name a person, and the log masks that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import structlog
+from starlette.requests import ClientDisconnect
 
-from amity.app.problems import answer
-from amity.kernel.errors import TooLarge
-from amity.kernel.limits import BODY_BYTES_MAX
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+from amity.app.bodies import Application, Message, Receive, Send
+from amity.app.problems import Unforeseen, answer
 
 DOOR_PREFIXES = ("/collection/", "/v1/")
-UPLOAD_PREFIX = "/data/foundation/import/"
+LOG = structlog.get_logger()
 
 
 class Front:
@@ -42,36 +36,23 @@ class Front:
                 "path": path,
                 "raw_path": scope["raw_path"].split(b"?")[0].rstrip(b"/"),
             }
-        if path.startswith(DOOR_PREFIXES):
-            await self._door(scope, receive, send)
-        elif path.startswith(UPLOAD_PREFIX):
-            await self._control(scope, receive, send)
-        elif _length(scope) > BODY_BYTES_MAX:
-            await answer(_too_large())(scope, receive, send)
-        else:
-            await self._control(scope, _bounded(receive), send)
+        application = self._door if path.startswith(DOOR_PREFIXES) else self._control
+        await _answered(application, scope, receive, send)
 
 
-def _length(scope: Message) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+async def _answered(application: Application, scope: Message, receive: Receive, send: Send) -> None:
+    begun = False
 
+    async def send_noted(message: Message) -> None:
+        nonlocal begun
+        begun = True
+        await send(message)
 
-def _bounded(receive: Receive) -> Receive:
-    taken = 0
-
-    async def receive_bounded() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > BODY_BYTES_MAX:
-            raise _too_large()
-        return message
-
-    return receive_bounded
-
-
-def _too_large() -> TooLarge:
-    return TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes; upload data as a batch file")
+    try:
+        await application(scope, receive, send_noted)
+    except ClientDisconnect:
+        LOG.debug("the caller went away", path=scope["path"])
+    except Exception as error:
+        LOG.exception("request failed", path=scope["path"], error=type(error).__name__)
+        if not begun:
+            await answer(Unforeseen())(scope, receive, send)

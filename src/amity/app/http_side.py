@@ -24,11 +24,12 @@ from amity.app import clock_routes, health, problems
 from amity.app.access_store import DocumentsAccessStore, TableAuditLog
 from amity.app.assembly import Platform, assemble
 from amity.app.audit_middleware import AuditMiddleware
+from amity.app.bodies import Application, BodyGuard
 from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.doctor import Doctor
 from amity.app.doctor import router as doctor_router
 from amity.app.folder import DataFolder, write_private
-from amity.app.front import Application, Front
+from amity.app.front import Front
 from amity.app.segmentation_jobs import segmentation_routes
 from amity.app.worker_link import WorkerLink
 from amity.flow.appender import GroupAppender
@@ -208,7 +209,11 @@ def build_http(
     ):
         control.include_router(each)
     audited = AuditMiddleware(
-        control, audit=audit, ids=core.ids, system=core.system, org=organisation["org_id"]
+        BodyGuard(control),
+        audit=audit,
+        ids=core.ids,
+        system=core.system,
+        org=organisation["org_id"],
     )
 
     def announce_flows() -> None:

@@ -19,6 +19,10 @@ from amity.kernel.errors import AmityError, Transient
 LOG = structlog.get_logger()
 
 
+class Unforeseen(AmityError):
+    """Something went wrong that should not have: the server's log tells more."""
+
+
 def problem(error: AmityError) -> dict[str, Any]:
     """The problem-details object of an error; extra members come from its `data`.
 
@@ -57,6 +61,11 @@ def install(app: FastAPI) -> None:
         if error.status >= 500:
             LOG.error("request failed", path=request.url.path, error=error.message)
         return answer(error)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(_: Request, __: Exception) -> JSONResponse:
+        # The error itself goes on to the front, which logs it, masked.
+        return answer(Unforeseen())
 
     @app.exception_handler(RequestValidationError)
     async def _form(_: Request, error: RequestValidationError) -> JSONResponse:
