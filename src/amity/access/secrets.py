@@ -6,19 +6,14 @@ several keys, one a line, newest first: all of them decrypt, the first encrypts,
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from amity.kernel.errors import Corrupt, Forbidden
+from amity.access.key_files import read_keys
+from amity.kernel.errors import Corrupt
 
 PREFIX = "enc:"
-
-
-class KeyFileOpen(Forbidden):
-    """The key file can be read by others: set its mode to 0600."""
 
 
 class SecretBox:
@@ -29,11 +24,7 @@ class SecretBox:
     """
 
     def __init__(self, key_file: Path) -> None:
-        if not key_file.exists():
-            self._make(key_file)
-        if stat.S_IMODE(key_file.stat().st_mode) & 0o077:
-            raise KeyFileOpen(f"{key_file.name} can be read by others: set its mode to 0600")
-        keys = [line.strip() for line in key_file.read_text().splitlines() if line.strip()]
+        keys = read_keys(key_file, lambda: Fernet.generate_key().decode())
         self._box = MultiFernet([Fernet(key) for key in keys])
 
     def encrypt(self, plain: str) -> str:
@@ -46,11 +37,3 @@ class SecretBox:
             raise Corrupt(
                 "a stored secret was encrypted with a key that is not in the key file"
             ) from error
-
-    @staticmethod
-    def _make(key_file: Path) -> None:
-        handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(Fernet.generate_key().decode() + "\n")
-            out.flush()
-            os.fsync(out.fileno())

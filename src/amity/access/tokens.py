@@ -6,7 +6,6 @@ A JWT signed with HMAC-SHA256 under a key of this installation; valid 24 hours
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
+from amity.access.key_files import read_keys
 from amity.kernel.clock import SystemClock
 from amity.kernel.errors import Unauthorized
 
@@ -33,11 +33,8 @@ class Tokens:
 
     def __init__(self, *, key_file: Path, clock: SystemClock) -> None:
         self._clock = clock
-        if not key_file.exists():
-            handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as out:
-                out.write(secrets.token_hex(32))
-        self._key = OctKey.import_key(key_file.read_text().strip())
+        key, *_ = read_keys(key_file, lambda: secrets.token_hex(32))
+        self._key = OctKey.import_key(key)
         self._checked: dict[str, tuple[dict[str, Any], int]] = {}
 
     def issue(self, client_id: str, org: str, seconds: int = TOKEN_S) -> tuple[str, int]:

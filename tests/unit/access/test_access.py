@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from amity.access.clients import Clients, WrongClient
-from amity.access.secrets import KeyFileOpen, SecretBox
+from amity.access.key_files import KeyFileOpen
+from amity.access.secrets import SecretBox
 from amity.access.tokens import InvalidToken, Tokens
 from amity.access.write_keys import WriteKeys
 from amity.kernel.errors import Corrupt
