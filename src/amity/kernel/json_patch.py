@@ -6,8 +6,10 @@ from typing import Any
 
 import jsonpatch
 import jsonpointer
+import orjson
 
 from amity.kernel.errors import Invalid
+from amity.kernel.limits import BODY_BYTES_MAX
 
 OPERATIONS_MAX = 1_000
 """Operations in one patch. Ours."""
@@ -36,17 +38,25 @@ def apply_patch(document: Any, operations: Any) -> Any:
     for number, operation in enumerate(operations):
         try:
             changed = jsonpatch.apply_patch(changed, [operation], in_place=False)
+            _check_growth(changed, operation)
         except (
             jsonpatch.JsonPatchException,
             jsonpointer.JsonPointerException,
             TypeError,
             KeyError,
             AttributeError,
+            RecursionError,
         ) as error:
             raise PatchRefused(
                 f"operation {number} {operation!r} cannot be applied: {error}", operation=number
             ) from error
     return changed
+
+
+def _check_growth(changed: Any, operation: Any) -> None:
+    """A copy of the whole into itself doubles it: thirty of them would fill the memory."""
+    if operation["op"] == "copy" and len(orjson.dumps(changed)) > BODY_BYTES_MAX:
+        raise PatchRefused(f"the document would grow beyond {BODY_BYTES_MAX} bytes")
 
 
 def pointer_parts(pointer: Any) -> list[str]:

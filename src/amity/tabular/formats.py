@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from amity.kernel.errors import Invalid
+
+_NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7"})
+"""Codecs that are no character set of files; some take time that grows with the square of a line."""
 
 Kind = Literal["json_lines", "json_array", "parquet", "csv"]
 
@@ -79,11 +83,12 @@ class InputFormat:
         )
         charset = str(declared.get("charset", "utf-8")).lower()
         try:
+            usable = codecs.lookup(charset).name not in _NO_CHARSETS
             "".encode(charset)
-        except LookupError:
-            raise Invalid(
-                f"charset {charset!r} is not known", path="/inputFormat/charset"
-            ) from None
+        except (LookupError, ValueError):
+            usable = False
+        if not usable:
+            raise Invalid(f"charset {charset[:40]!r} is not known", path="/inputFormat/charset")
         return cls(kind="csv", dialect=dialect, charset=charset)
 
 

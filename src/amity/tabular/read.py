@@ -29,6 +29,8 @@ _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _PARQUET_ROWS = 1_000
 _BUFFER_BYTES = 262_144
+_NAME_CHARS_MAX = 512
+"""A column's name. Ours: each of its dots is a level of nesting."""
 _RATIO_FREE_BYTES = 16 * 1024 * 1024
 """Below this many unpacked bytes the ratio says nothing: a small file of one repeated row is honest."""
 
@@ -241,6 +243,12 @@ def _header(path: Path, reader: Iterator[list[str]], limits: ReadLimits) -> list
     if len(names) > limits.columns_max:
         raise FileTooLarge(
             f"{path.name} has {len(names)} columns; {limits.columns_max} are allowed"
+        )
+    long = next((name for name in names if len(name) > _NAME_CHARS_MAX), None)
+    if long is not None:
+        raise NoHeader(
+            f"{path.name}: a column's name has at most {_NAME_CHARS_MAX} characters: {long[:40]!r}…",
+            line=1,
         )
     missing = [at for at, name in enumerate(names, 1) if not name]
     if not names or missing:
