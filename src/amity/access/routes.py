@@ -15,6 +15,7 @@ from amity.access.principal import Principal
 from amity.access.tokens import Tokens
 from amity.kernel.clock import from_iso, to_iso
 from amity.kernel.errors import Invalid, NotFound
+from amity.kernel.limits import LIST_START_MAX
 
 _FILTERS = {
     "action": "action",
@@ -65,7 +66,7 @@ def audit_router(audit: AuditLog) -> APIRouter:
         principal: Annotated[Principal, needs("view-audit-log")],
         property: Annotated[list[str] | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=EVENTS_PAGE_MAX)] = 50,
-        start: Annotated[int, Query(ge=0)] = 0,
+        start: Annotated[int, Query(ge=0, le=LIST_START_MAX)] = 0,
     ) -> dict[str, Any]:
         given = property or []
         from_ms, to_ms = _window(given)

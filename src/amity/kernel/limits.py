@@ -40,6 +40,9 @@ MERGE_POLICIES_MAX = 5
 JSON_DEPTH_MAX = 64
 """Nesting of a JSON body. Ours: deeper is an attack, not data."""
 
+LIST_START_MAX = 1_000_000_000
+"""How far into a list a page may begin. Ours: the engines' numbers end, too."""
+
 BODY_BYTES_MAX = 4_194_304
 """A control-plane request body. Ours."""
 

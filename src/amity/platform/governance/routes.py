@@ -343,7 +343,10 @@ def _discover(estate: Estate, scope: Scope, entities: Any) -> tuple[list[Json], 
         source = estate.source(scope, str(entity.get("entityId", "")))
         if source is None:
             raise UnknownResource(f"no dataset {entity.get('entityId')!r} in {scope.sandbox}")
-        fields = _labelled(source, (entity.get("entityMeta") or {}).get("fields"))
+        meta = entity.get("entityMeta") or {}
+        if not isinstance(meta, dict):
+            raise BadPolicy("entityMeta is an object with the paths `fields`")
+        fields = _labelled(source, meta.get("fields"))
         union |= source.labels.union(*fields.values())
         discovered.append(
             {

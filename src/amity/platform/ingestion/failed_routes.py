@@ -11,6 +11,7 @@ from amity.access.principal import Principal
 from amity.flow.failed import FailedRecord
 from amity.flow.failures import Failures, Where
 from amity.kernel.clock import to_iso
+from amity.kernel.limits import LIST_START_MAX
 from amity.platform.ingestion.replays import Replays
 
 BASE = "/data/core/ingestion/failed"
@@ -33,7 +34,7 @@ def router(failures: Failures, replays: Replays) -> APIRouter:
         text: str = "",
         status: Literal["open", "replayed"] | None = None,
         limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 50,
-        start: Annotated[int, Query(ge=0)] = 0,
+        start: Annotated[int, Query(ge=0, le=LIST_START_MAX)] = 0,
     ) -> dict[str, Any]:
         """Refused records with reason and place, in order of time."""
         found = failures.find(

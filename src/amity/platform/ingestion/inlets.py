@@ -92,7 +92,7 @@ class Inlets:
                 path="/auth/params",
             )
         kind = params.get("dataType", "xdm")
-        if kind not in DATA_TYPES:
+        if not isinstance(kind, str) or kind not in DATA_TYPES:
             raise Invalid(
                 f"auth.params.dataType {kind!r} is not known: take xdm or raw",
                 path="/auth/params/dataType",

@@ -49,7 +49,8 @@ class Span(NamedTuple):
     def between(cls, start_ms: int | None, end_ms: int | None) -> Span:
         """A span that may be open on either side."""
         return cls(
-            -FOREVER_MS if start_ms is None else start_ms, FOREVER_MS if end_ms is None else end_ms
+            -FOREVER_MS if start_ms is None else max(start_ms, -FOREVER_MS),
+            FOREVER_MS if end_ms is None else min(end_ms, FOREVER_MS),
         )
 
     @property
@@ -132,6 +133,7 @@ class Lookup:
 
     def many(self, scope: Scope, body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """The answers to a list of identities, keyed by xid; whether any of them failed."""
+        _check_form(body)
         schema = (body.get("schema") or {}).get("name", PROFILE)
         asked = body.get("identities")
         if not isinstance(asked, list) or not 0 < len(asked) <= _IDENTITIES_MAX:
@@ -208,6 +210,25 @@ class Lookup:
         shown = shown_profile(identity.xid, found, fields)
         named = {"id": identity.id, "namespace": {"code": identity.ns}}
         return {**shown, "requestedIdentity": named}
+
+
+_FORMS: dict[str, tuple[type, str]] = {
+    "schema": (dict, "an object with a name"),
+    "timeFilter": (dict, "an object with startTime and endTime, in milliseconds"),
+    "fields": (list, "a list of paths"),
+    "limit": (int, "a number"),
+}
+
+
+def _check_form(body: dict[str, Any]) -> None:
+    for key, (form, words) in _FORMS.items():
+        if body.get(key) is not None and not isinstance(body[key], form):
+            raise InvalidEntityRequest(f"{key} must be {words}")
+    times = (body.get("timeFilter") or {}).values()
+    if not all(one is None or isinstance(one, int) for one in times):
+        raise InvalidEntityRequest(f"timeFilter must be {_FORMS['timeFilter'][1]}")
+    if not all(isinstance(one, str) for one in body.get("fields") or ()):
+        raise InvalidEntityRequest(f"fields must be {_FORMS['fields'][1]}")
 
 
 def _named(one: Any) -> tuple[str, str]:

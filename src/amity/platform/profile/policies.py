@@ -180,7 +180,7 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(schema, dict) or not isinstance(schema.get("name"), str):
         raise InvalidMergePolicy('schema is required: {"name": "_xdm.context.profile"}')
     graph = body.get("identityGraph")
-    if not isinstance(graph, dict) or graph.get("type") not in {"none", "pdg"}:
+    if not isinstance(graph, dict) or graph.get("type") not in ("none", "pdg"):
         raise InvalidMergePolicy('identityGraph is required: {"type": "pdg"} or {"type": "none"}')
     for flag in ("default", "isActiveOnEdge"):
         if not isinstance(body.get(flag, False), bool):
@@ -197,7 +197,7 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
 
 def _merge(merge: Any) -> dict[str, Any]:
     kind = merge.get("type") if isinstance(merge, dict) else None
-    if kind not in {TIMESTAMP_ORDERED, DATASET_PRECEDENCE}:
+    if kind not in (TIMESTAMP_ORDERED, DATASET_PRECEDENCE):
         raise InvalidMergePolicy(
             f"attributeMerge is required: its type is {TIMESTAMP_ORDERED} or {DATASET_PRECEDENCE}"
         )

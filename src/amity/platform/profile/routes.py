@@ -202,8 +202,11 @@ def _policies(routes: APIRouter, policies: MergePolicies) -> None:
 
     @routes.post("/config/mergePolicies/bulk-get")
     def bulk_get(who: ViewPolicies, body: JsonBody) -> JSONResponse:
+        asked = body.get("ids", [])
+        if not isinstance(asked, list):
+            raise InvalidEntityRequest('ids must be a list of {"id"}')
         results: dict[str, Any] = {}
-        for one in body.get("ids", []):
+        for one in asked:
             id = str(one.get("id")) if isinstance(one, dict) else str(one)
             try:
                 results[id] = policies.get(who.scope, id)

@@ -401,9 +401,10 @@ def _stored(kind: Kind, document: Document) -> Stored:
 
 def _namespaced(kind: Kind, body: Node, digest: str) -> Node:
     """The body with the server's name in the place of an ad-hoc class's `_adhoc`."""
-    if kind != "class" or _ADHOC_FIELD not in body.get("properties", {}):
+    properties = body.get("properties")
+    if kind != "class" or not isinstance(properties, dict) or _ADHOC_FIELD not in properties:
         return body
-    fields = dict(body["properties"])
+    fields = dict(properties)
     fields[f"_{digest}"] = fields.pop(_ADHOC_FIELD)
     return {**body, "properties": fields, "meta:datasetNamespace": f"_{digest}"}
 

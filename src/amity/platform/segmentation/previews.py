@@ -153,7 +153,7 @@ def _rule(body: Mapping[str, Any]) -> Node:
     if not isinstance(text, str):
         raise Invalid("predicateExpression: a query text is needed")
     form = body.get("predicateType", "pql/text")
-    if form not in {"pql/text", "pql/json"}:
+    if form not in ("pql/text", "pql/json"):
         raise Invalid(f"predicateType {form!r} is not pql/text or pql/json")
     try:
         return pql_json.parse(text) if form == "pql/json" else pql.parse(text)

@@ -330,7 +330,7 @@ def _expression(body: Mapping[str, Any]) -> Json:
     kind, form = expression.get("type", "PQL"), expression.get("format", "pql/text")
     if kind != "PQL":
         raise BadDefinition(f"expression/type {kind!r} is not supported; write PQL")
-    if form not in {"pql/text", "pql/json"}:
+    if form not in ("pql/text", "pql/json"):
         raise BadDefinition(f"expression/format {form!r} is not pql/text or pql/json")
     made: Json = {"type": "PQL", "format": form, "value": expression["value"]}
     try:
