@@ -51,6 +51,16 @@ def test_member_leaves_at_the_second(shop: SmallShop) -> None:
     assert (entered, one_second_before, at_the_second) == ("realized", "realized", "exited")
 
 
+def test_what_is_told_later_counts(shop: SmallShop) -> None:
+    """While the clock stands still, the batch loaded last has the last word."""
+    for n in range(6):
+        shop.load([shop.customer("1", "250K+" if n % 2 else "Under 15K")])
+        shop.platform.advance(to_iso(START_MS))
+        assert shop.membership("1", "high_income") == (
+            "realized" if n % 2 else "exited" if n else ""
+        )
+
+
 def test_restart_does_not_lose_the_timer(server: RunningServer, shop: SmallShop) -> None:
     """A timer set before `kill -9` fires after the restart; the clock resumes where it stood."""
     first = START_MS - 20 * DAY_MS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import duckdb
@@ -15,7 +16,9 @@ from amity.expression.evaluators.rows import evaluate, ordered
 from amity.expression.syntax.pql import parse
 from amity.expression.times import NEVER
 from amity.expression.values import truth
+from amity.flow.step import Position
 from amity.kernel.clock import DAY_MS, HOUR_MS, from_iso, to_iso
+from amity.platform.profile.fragment import ReceiptStamp
 from amity.platform.segmentation.batch import bitmaps_of
 from amity.platform.segmentation.fused import Table, fused
 
@@ -245,6 +248,23 @@ def test_within_a_day_after_takes_both_ends_in(after_ms: int, inside: bool) -> N
     assert evaluate(rule, profile, [], NOW).value is inside
 
 
+@pytest.mark.parametrize(
+    ("at", "inside"),
+    [
+        ("2024-03-01T23:59:59.999Z", False),
+        ("2024-03-02T00:00:00Z", True),
+        ("2024-03-04T23:59:59.999Z", True),
+        ("2024-03-05T00:00:00Z", False),
+    ],
+)
+def test_between_two_dates_holds_all_of_the_last_day(at: str, inside: bool) -> None:
+    """`between` takes both ends in, and a date is a day: as `between yesterday and today` does."""
+    rule = parse("a occurs between date(2024, 3, 2) and date(2024, 3, 4)")
+
+    assert evaluate(rule, {"a": at}, [], NOW).value is inside
+    assert compile_rule(rule)({"a": at}, {}, NOW, ())[0] is inside
+
+
 INSTANT = pa.timestamp("ms", "UTC")
 META = [
     pa.field("_amity_time", pa.int64()),
@@ -329,6 +349,35 @@ def run(statement: str, found: list[tuple[dict[str, Any], list[dict[str, Any]]]]
         raise AssertionError(f"{error}\n{statement}") from error
     finally:
         connection.close()
+
+
+def test_query_and_profile_store_agree_on_what_came_last() -> None:
+    """The newest value is that of the greatest receipt stamp, also within one millisecond."""
+    positions = [(63, 5, 0), (2, 6, 0), (2, 6, 1), (64, 1, 0), (70, 1, 0)]
+    for one, other in itertools.permutations(range(len(positions)), 2):
+        stamps = [ReceiptStamp.of(7, Position(*positions[at])) for at in (one, other)]
+        rows = [
+            {
+                "age": float(at),
+                "_amity_received": 7,
+                "_amity_identity": "id:0",
+                **dict(zip(("_amity_partition", "_amity_offset", "_amity_n"), place, strict=True)),
+            }
+            for at, place in ((one, positions[one]), (other, positions[other]))
+        ]
+        last = one if stamps[0] > stamps[1] else other
+        query = fused(
+            [("last", parse(f"age = {last}"))],
+            profiles=[Table("t0", PROFILES)],
+            events=[],
+            now_ms=NOW,
+        )
+        connection = duckdb.connect()
+        connection.register("t0", pa.Table.from_pylist(rows, PROFILES))
+        connection.register("member", pa.table({"identity": ["id:0"], "n": [0]}))
+        found = connection.sql(query.statement.sql("duckdb")).to_arrow_table()
+
+        assert set(bitmaps_of(found, query.audiences)["last"]) == {0}, (one, other)
 
 
 def at(event: dict[str, Any]) -> int:

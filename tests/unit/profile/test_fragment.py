@@ -23,7 +23,7 @@ BODIES = st.dictionaries(
 def build(records: list[tuple[int, dict[str, Any]]]) -> Fragment | None:
     fragment = None
     for at, body in records:
-        fragment = upsert(fragment, ReceiptStamp(at, 0, 0, 0), body) or fragment
+        fragment = upsert(fragment, ReceiptStamp(at, 0, 0, 0, 0), body) or fragment
     return fragment
 
 
@@ -86,7 +86,7 @@ def test_a_merge_never_loses_a_value(bodies: list[dict[str, Any]]) -> None:
         for body in bodies
     ]
     pieces = [
-        Piece(Identity("CRM", str(n)), "d", ReceiptStamp(n % 3, 0, 0, n), body)
+        Piece(Identity("CRM", str(n)), "d", ReceiptStamp(n % 3, 0, 0, 0, n), body)
         for n, body in enumerate(typed)
     ]
     merged = compose(pieces, Policy("p"))

@@ -24,7 +24,7 @@ def piece_of(line: str) -> Piece:
     identity, dataset, received, fields = (part.strip() for part in line.split("|", 3))
     ns, _, value = identity.partition(":")
     at, _, n = received.partition(".")
-    stamp = ReceiptStamp(int(at), 0, 0, int(n or 0))
+    stamp = ReceiptStamp(int(at), 0, 0, 0, int(n or 0))
     return Piece(Identity(ns, value), dataset, stamp, unfold_map(orjson.loads(fields)))
 
 

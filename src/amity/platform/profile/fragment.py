@@ -12,16 +12,35 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from amity.flow.step import Position
+from amity.kernel.limits import LOG_PARTITIONS
+
 IDENTITY_MAP = "identityMap"
 
 
 class ReceiptStamp(NamedTuple):
-    """When a record was received: business time, then place in the log."""
+    """When a record was received: business time, then place in the log.
+
+    A virtual clock stands still between advances: within an instant, what its writer appended later
+    was received later, whatever partition it fell into.
+    """
 
     received_ms: int
-    partition: int
+    writer: int
     offset: int
+    partition: int
     n: int
+
+    @classmethod
+    def of(cls, received_ms: int, position: Position) -> ReceiptStamp:
+        """The stamp of the message at a place in the log.
+
+        >>> early = ReceiptStamp.of(1, Position(63, 5, 0))
+        >>> early < ReceiptStamp.of(1, Position(2, 6, 0)) < ReceiptStamp.of(1, Position(64, 1, 0))
+        True
+        """
+        partition, offset, n = position
+        return cls(received_ms, partition // LOG_PARTITIONS, offset, partition, n)
 
 
 class Layer(msgspec.Struct, frozen=True, array_like=True):
@@ -53,8 +72,8 @@ class Fragment(msgspec.Struct, frozen=True, array_like=True):
 def upsert(old: Fragment | None, stamp: ReceiptStamp, body: dict[str, Any]) -> Fragment | None:
     """The fragment with a record taken in; None when the record changes nothing.
 
-    >>> one = upsert(None, ReceiptStamp(1, 0, 0, 0), {"a": 1, "b": {"c": 2}})
-    >>> upsert(one, ReceiptStamp(2, 0, 0, 0), {"b": {"d": 3}, "a": 4}).fields
+    >>> one = upsert(None, ReceiptStamp(1, 0, 0, 0, 0), {"a": 1, "b": {"c": 2}})
+    >>> upsert(one, ReceiptStamp(2, 0, 0, 0, 0), {"b": {"d": 3}, "a": 4}).fields
     {'b': {'c': 2, 'd': 3}, 'a': 4}
     """
     fields = unfold_map(body)

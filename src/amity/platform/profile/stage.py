@@ -186,7 +186,7 @@ def _sort_in(batch: Batch, message: Message) -> None:
                 message=message,
                 digest=event_digest(message.dataset, message.id),
                 key=event_key(message.primary, message.timestamp_ms, message.id, message.dataset),
-                stamp=ReceiptStamp(message.received_ms, *message.position),
+                stamp=ReceiptStamp.of(message.received_ms, message.position),
             )
         )
     else:

@@ -167,7 +167,7 @@ def take_record(work: Work, message: Identified) -> None:
     slot = (message.primary, message.dataset)
     person = work.people[work.home(message.primary)]
     old = person.fragments.get(slot)
-    new = upsert(old, ReceiptStamp(message.received_ms, *message.position), message.body)
+    new = upsert(old, ReceiptStamp.of(message.received_ms, message.position), message.body)
     if new is None:
         return
     work.fragments_more += old is None
@@ -182,7 +182,7 @@ def take_record(work: Work, message: Identified) -> None:
 def take_entity(work: Work, message: Identified) -> None:
     """Lay a record of a thing into its fragment; nobody's profile changes."""
     slot = (message.primary, message.dataset)
-    stamp = ReceiptStamp(message.received_ms, *message.position)
+    stamp = ReceiptStamp.of(message.received_ms, message.position)
     new = upsert(work.entities.get(slot), stamp, message.body)
     if new is not None:
         work.entities[slot] = work.entities_put[slot] = new

@@ -18,6 +18,7 @@ import sqlglot.expressions as sge
 from amity.expression.errors import UnsupportedHere
 from amity.expression.evaluators.sql import Join, RuleCompiler, Window, leaf
 from amity.expression.tree import Node
+from amity.kernel.limits import LOG_PARTITIONS
 
 MASK_BITS = 62
 """Audiences in one mask: a BIGINT with its sign left alone."""
@@ -345,12 +346,27 @@ def _attributes(compiler: RuleCompiler, tables: Sequence[Table]) -> sge.Query:
 
 
 def _stamp() -> sge.Expr:
-    """The place in the order of receipt as one number: a row of four costs three times as much."""
+    """The place in the order of receipt as one number: a row of five costs three times as much.
+
+    The order is that of the profile store (`profile.fragment.ReceiptStamp`).
+    """
+    received, partition, offset, n = (
+        sge.column(f"_amity_{name}", table="t") for name in ("received", "partition", "offset", "n")
+    )
+    partitions = sge.Literal.number(LOG_PARTITIONS)
+    writer = sge.IntDiv(this=partition.copy(), expression=partitions.copy())
+    places = (
+        (received, 82),
+        (writer, 68),
+        (offset, 20),
+        (sge.Mod(this=partition, expression=partitions), 14),
+        (n, 0),
+    )
     parts: list[sge.Expr] = [
         sge.Mul(
-            this=sge.cast(sge.column(f"_amity_{name}", table="t"), "HUGEINT"),
+            this=sge.cast(place, "HUGEINT"),
             expression=sge.cast(sge.Literal.number(1 << bits), "HUGEINT"),
         )
-        for name, bits in (("received", 82), ("partition", 62), ("offset", 14), ("n", 0))
+        for place, bits in places
     ]
     return reduce(lambda one, two: sge.Add(this=one, expression=two), parts)
