@@ -19,9 +19,13 @@ from amity.expression.times import (
 )
 from amity.expression.tree import Literal, Moment, Node, Occurs
 from amity.expression.values import Value, to_ms
+from amity.kernel.clock import DAY_MS
 
 Bounds = tuple[End, End]
-"""A reference: its start, and the instant after it; for an instant, itself and one later."""
+"""A reference: its start, and the instant after it; for an instant, itself and one later.
+
+A constant midnight is what `date(2024, 2, 29)` means: a day.
+"""
 
 
 def constant(ref: Node) -> Bounds | None:
@@ -32,8 +36,14 @@ def constant(ref: Node) -> Bounds | None:
         at_ms = to_ms(ref.value)
         if at_ms is None:
             raise TypeFault(f"occurs needs an instant, {ref.value!r} is none")
-        return of_instant(at_ms)
+        return _of_date(at_ms) if at_ms % DAY_MS == 0 else of_instant(at_ms)
     return None
+
+
+def _of_date(at_ms: int) -> Bounds:
+    """The bounds of a date: its midnight, and that of the day after it."""
+    start = End(moving=False, base=at_ms)
+    return start, start.later(DAY_MS)
 
 
 def of_instant(at_ms: int) -> Bounds:

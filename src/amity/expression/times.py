@@ -5,7 +5,7 @@ with `now`. An end only moves forward, so the answer for an instant changes exac
 was at or before it has passed it. [PROP] where the followed system is silent: UTC; weeks begin on
 Sunday; `<= 3 days before now` is ``(now - 3 days, now]``, so `<` means the same there, and
 `>` and `>=` mean ``<= now - 3 days``; `<= 24 hours after X` is ``[X, X + 24 hours]``; `between` takes
-both ends in; a day, week, ... stands for its start except in `on` and as the second end of
+both ends in; a day, date, week, ... stands for its start except in `on` and as the second end of
 `between`; `on` an instant means its day; `= 3 days before now` is the third whole day back.
 Months are calendar months; where the month lacks the day, its last instant is meant.
 """
