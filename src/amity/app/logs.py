@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import re2
 import structlog
@@ -36,6 +37,27 @@ def _mask_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
     return event
 
 
+class Enduring:
+    """A text stream that never fails its writer: who cannot write a line goes on without it.
+
+    On a full disk the log is the first to fail; that must not end what could wait for room.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if that can be done."""
+        with suppress(OSError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Flush, if that can be done."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logs() -> None:
     """Set structlog up for this process."""
     structlog.configure(
@@ -46,6 +68,6 @@ def configure_logs() -> None:
             _mask_event,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, Enduring(sys.stderr))),
         cache_logger_on_first_use=True,
     )

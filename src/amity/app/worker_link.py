@@ -91,7 +91,7 @@ class WorkerLink:
         while not self._stopping:
             try:
                 self._run_once()
-            except OSError as error:
+            except Exception as error:
                 LOG.exception("no worker can be started now", error=str(error))
             if not self._stopping:
                 LOG.error("worker ended; starting another", restarts=self.restarts + 1)
