@@ -17,6 +17,7 @@ import msgspec
 
 from amity.expression.errors import SyntaxFault, UnknownFunction
 from amity.expression.functions import FUNCTIONS
+from amity.expression.syntax.bounds import check_spelled
 from amity.expression.times import FIXED, date_ms, unit_of
 from amity.expression.tree import (
     EVENTS,
@@ -78,7 +79,9 @@ def _parse(text: str) -> Node:
     except lark.exceptions.UnexpectedInput as error:
         raise _fault(text, error) from error
     _check_depth(tree)
-    return _Reader(_Names()).start(tree)
+    node = _Reader(_Names()).start(tree)
+    check_spelled(node)
+    return node
 
 
 def _check_depth(tree: Any) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from amity.expression.errors import SyntaxFault, UnknownFunction
 from amity.expression.functions import FUNCTIONS
+from amity.expression.syntax.bounds import check_spelled
 from amity.expression.times import unit_of
 from amity.expression.tree import (
     Call,
@@ -37,6 +38,8 @@ from amity.kernel.clock import to_iso
 
 Json = dict[str, Any]
 DEPTH_MAX = 200
+TEXT_CHARS_MAX = 1_048_576
+"""Of the JSON; some sixteen times the text it says."""
 
 
 def parse(text: str) -> Node:
@@ -48,11 +51,19 @@ def parse(text: str) -> Node:
     ... )
     Field(object=Param(position=1), name='a')
     """
+    if len(text) > TEXT_CHARS_MAX:
+        raise SyntaxFault(
+            f"the expression has {len(text)} characters; {TEXT_CHARS_MAX} is the most"
+        )
     try:
         body = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise SyntaxFault(f"the expression is no JSON: {error}") from error
-    return _read(body, "")
+    except RecursionError as error:
+        raise SyntaxFault(f"the expression nests deeper than {DEPTH_MAX} levels") from error
+    node = _read(body, "")
+    check_spelled(node)
+    return node
 
 
 def text_of(node: Node) -> str:
