@@ -131,7 +131,8 @@ def _preview(routes: APIRouter, imports: BatchImport) -> None:
         options = {key: value for key, value in request.query_params.items() if key in _CSV_OPTIONS}
         fmt = InputFormat.parse({**declared, "format": format, **options} if format else declared)
         found = (row for info in folder.listed() for row in rows(folder.path(info.name), fmt))
-        return {"data": [row.value or {"_error": row.error} for row in islice(found, nrow)]}
+        shown = ({"_error": row.error} if row.value is None else row.value for row in found)
+        return {"data": list(islice(shown, nrow))}
 
 
 _CSV_OPTIONS = frozenset({"delimiter", "quote", "escape", "charset"})
