@@ -69,7 +69,8 @@ class Rule:
         frame: Frame = [now_ms, NEVER, audiences, profile, slots]
         if self._size:
             frame.extend([None] * self._size)
-        return truth(self._run(frame)), frame[CHANGES]
+        value = self._run(frame)
+        return value is True or truth(value), frame[CHANGES]
 
     def value(self, profile: Mapping[str, Any], now_ms: int, audiences: Collection[str]) -> Value:
         """The value itself, for expressions that are no conditions."""
@@ -100,7 +101,8 @@ def compile_test(names: tuple[str, ...], body: Node) -> Callable[[Value], bool]:
         frame: Frame = [0, NEVER, (), {}, {}, item]
         if size > 1:
             frame.extend([None] * (size - 1))
-        return truth(run(frame))
+        value = run(frame)
+        return value is True or truth(value)
 
     return test
 

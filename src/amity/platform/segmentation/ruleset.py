@@ -72,11 +72,13 @@ class RuleSet:
         )
         self.dependents = self._touched(lambda audience: audience.depends)
 
-    def slots_for(self, event: Mapping[str, Any]) -> tuple[SlotSpec, ...]:
-        """The slots that may take this event."""
+    def slots_for(self, event: Mapping[str, Any]) -> list[SlotSpec]:
+        """The slots that take this event."""
         kind = event.get("eventType")
         fork = self._by_type.get(kind, self._any_type) if type(kind) is str else self._any_type
-        return fork.slots_for(event)
+        branch = fork.branch(event)
+        taking = [slot for slot in branch.doubtful if slot.test(event)]
+        return [*branch.sure, *taking] if taking else list(branch.sure)
 
     def touched_by_attributes(
         self, before: Mapping[str, Any], after: Mapping[str, Any]
@@ -141,34 +143,56 @@ def _slots(needs: Iterable[Needs]) -> dict[str, SlotSpec]:
     return {name: draft.spec() for name, draft in sorted(drafts.items())}
 
 
+class _Branch(NamedTuple):
+    """Slots that take an event for certain by what was looked at, and those to be asked."""
+
+    sure: tuple[SlotSpec, ...]
+    doubtful: tuple[SlotSpec, ...]
+
+
 class _Fork(NamedTuple):
     """The slots of one event type, told apart by the field that most of them ask a text of."""
 
     path: Path
-    by_text: Mapping[str, tuple[SlotSpec, ...]]
-    others: tuple[SlotSpec, ...]
-    all: tuple[SlotSpec, ...]
+    by_text: Mapping[str, _Branch]
+    others: _Branch
+    any: _Branch
 
-    def slots_for(self, event: Mapping[str, Any]) -> tuple[SlotSpec, ...]:
+    def branch(self, event: Mapping[str, Any]) -> _Branch:
         if not self.by_text:
-            return self.all
-        value = at(event, self.path)
-        # A list may hold several texts, an instant may equal one: then each slot decides itself.
-        return self.by_text.get(value, self.others) if type(value) is str else self.all
+            return self.any
+        value: Any = event
+        for name in self.path:
+            value = value.get(name) if type(value) is dict else None
+        # What is no text (a list may hold several) leaves it to each slot.
+        return self.by_text.get(value, self.others) if type(value) is str else self.any
 
 
-def _fork(specs: Iterable[SlotSpec]) -> _Fork:
+def _fork(specs: Iterable[SlotSpec], kind: str = "") -> _Fork:
     found = tuple(specs)
     asked = Counter(path for spec in found for path in spec.values if path != _TYPE)
-    if not asked:
-        return _Fork((), {}, found, found)
-    path = max(sorted(asked), key=asked.__getitem__)
+    path = max(sorted(asked), key=asked.__getitem__, default=())
     texts = {text for spec in found for text in spec.values.get(path, ())}
     by_text = {
-        text: tuple(spec for spec in found if path not in spec.values or text in spec.values[path])
+        text: _branch(
+            (spec for spec in found if path not in spec.values or text in spec.values[path]),
+            {_TYPE: kind, path: text},
+        )
         for text in texts
     }
-    return _Fork(path, by_text, tuple(spec for spec in found if path not in spec.values), found)
+    others = _branch((spec for spec in found if path not in spec.values), {_TYPE: kind})
+    return _Fork(path, by_text, others, _branch(found, {_TYPE: kind}))
+
+
+def _branch(specs: Iterable[SlotSpec], seen: Mapping[Path, str]) -> _Branch:
+    """The slots, for events of which these texts are known."""
+    found = tuple(specs)
+    sure = tuple(
+        spec
+        for spec in found
+        if spec.plain and all(seen.get(path) in texts for path, texts in spec.values.items())
+    )
+    return _Branch(sure, tuple(spec for spec in found if spec not in sure))
 
 
 def _by_type(specs: Iterable[SlotSpec]) -> tuple[dict[str, _Fork], _Fork]:
@@ -176,7 +200,7 @@ def _by_type(specs: Iterable[SlotSpec]) -> tuple[dict[str, _Fork], _Fork]:
     anywhere = _fork(spec for spec in found if spec.types is None)
     types = {name for spec in found if spec.types is not None for name in spec.types}
     by_type = {
-        name: _fork(spec for spec in found if spec.types is None or name in spec.types)
+        name: _fork((spec for spec in found if spec.types is None or name in spec.types), name)
         for name in types
     }
     return by_type, anywhere

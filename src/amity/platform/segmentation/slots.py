@@ -61,6 +61,7 @@ class SlotSpec:
         name: Made of the condition, so that it stays the same between starts.
         types: The event types it takes; None = any.
         values: Field → the texts of which it must be one.
+        plain: Whether `values` say all: an event that has them needs no test.
         test: Whether an event belongs into it.
         paths: The fields it keeps beside `_id` and `timestamp`.
         keep_ms: How old an event may get before no rule can look at it any more; None = for ever.
@@ -69,6 +70,7 @@ class SlotSpec:
     name: str
     types: frozenset[str] | None
     values: Mapping[Path, frozenset[str]]
+    plain: bool
     test: Callable[[Any], bool]
     paths: Paths
     keep_ms: int | None
@@ -94,10 +96,12 @@ class SlotDraft:
 
     def spec(self) -> SlotSpec:
         """The slot, compiled."""
+        values = _values(self.condition)
         return SlotSpec(
             name=self.name,
             types=_types(self.condition),
-            values=_values(self.condition),
+            values=values,
+            plain=len(values) == len(conjuncts(self.condition)),
             test=compile_test((_EVENT,), self.condition),
             paths=frozenset((WHOLE,)) if WHOLE in self.paths else self.paths,
             keep_ms=self.keep_ms,

@@ -228,7 +228,7 @@ class _Work:
         for ref in events:
             event = {**ref.body, "_id": ref.id, "timestamp": Instant(ref.timestamp_ms)}
             for slot in rules.slots_for(event):
-                if slot.test(event) and self._keep(known, rules, slot, event):
+                if self._keep(known, rules, slot, event):
                     touched.update(rules.by_slot[slot.name])
         if attributes is not None:
             wanted = project(attributes, rules.attribute_trie)
@@ -281,22 +281,22 @@ class _Work:
         waiting = list(touched)
         heapify(waiting)
         seen: set[int] = set()
-        inside = {id for id, standing in known.standings.items() if standing.inside}
         while waiting:
             place = heappop(waiting)
             if place in seen:
                 continue
             seen.add(place)
-            if self._evaluate(known, rules, place, inside):
+            if self._evaluate(known, rules, place):
                 for dependent in rules.dependents.get(rules.audiences[place].id, ()):
                     heappush(waiting, dependent)
         self._wake(known)
         self.outcome.state.profiles[self.key] = known
         self.outcome.state.dirty.add(self.key)
 
-    def _evaluate(self, known: ProfileState, rules: RuleSet, place: int, inside: set[str]) -> bool:
+    def _evaluate(self, known: ProfileState, rules: RuleSet, place: int) -> bool:
         """Whether the profile has entered or left."""
         audience = rules.audiences[place]
+        inside = _inside(known) if audience.depends else _NOBODY
         for name in audience.slots:
             self._trim(known.slots.get(name), rules.slots[name])
         holds, changes_ms = audience.rule(known.attributes, known.slots, self.now_ms, inside)
@@ -309,7 +309,6 @@ class _Work:
         standing.changes_ms = changes_ms
         if standing.inside == holds:
             return False
-        (inside.add if holds else inside.discard)(audience.id)
         self._turn(known, audience.id, standing, inside=holds)
         return True
 
@@ -360,6 +359,13 @@ class _Work:
             self.outcome.timers.append(Cancel(scope, key))
         else:
             self.outcome.timers.append(Timer(scope, key, wake_ms, known.wake_version))
+
+
+def _inside(known: ProfileState) -> frozenset[str]:
+    return frozenset(id for id, standing in known.standings.items() if standing.inside)
+
+
+_NOBODY: frozenset[str] = frozenset()
 
 
 def _order(event: Event) -> tuple[int, str]:
