@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from amity.app.folder import DataFolder, write_json
 from amity.app.init import create_organisation
@@ -98,10 +99,16 @@ def failed_list(
         return
     table = Table("id", "received", "source", "where", "path", "code", "reason")
     for one in answer["items"]:
-        table.add_row(*(str(one.get(key, "")) for key in
+        table.add_row(*(_plain(one.get(key, "")) for key in
                         ("id", "received", "source", "where", "path", "code", "reason")))  # fmt: skip
     OUT.print(table)
     OUT.print(f"{len(answer['items'])} shown")
+
+
+def _plain(value: object) -> Text:
+    """Somebody else's words: no mark-up, and nothing that a terminal obeys."""
+    shown = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
+    return Text("".join(shown))
 
 
 @failed_commands.command("show")

@@ -16,25 +16,43 @@ import structlog
 
 _MAIL = re2.compile(r"([A-Za-z0-9._%+-])[A-Za-z0-9._%+-]*@([A-Za-z0-9.-]+\.[A-Za-z]{2,})")
 _LONG_DIGITS = re2.compile(r"\d{9,}")
+_KEYED = re2.compile(
+    r"(?i)(AccountKey|SharedAccessSignature|sig|password|client_secret|access_token)=[^;&\s\"']+"
+)
+_BEARER = re2.compile(r"(?i)(Bearer|Basic) +[A-Za-z0-9._~+/=-]{8,}")
 _SECRET_WORDS = ("secret", "password", "token", "authorization", "write_key", "connectionstring")
 
 
 def mask(text: str) -> str:
-    """Hide what names a person.
+    """Hide what names a person or opens a door.
 
     >>> mask("mail to ann.smith@example.test failed")
     'mail to a***@example.test failed'
+    >>> mask("AccountName=shop;AccountKey=abc+/=;EndpointSuffix=x")
+    'AccountName=shop;AccountKey=***;EndpointSuffix=x'
     """
-    return str(_LONG_DIGITS.sub("#########", _MAIL.sub(r"\1***@\2", text)))
+    hidden = _BEARER.sub(r"\1 ***", _KEYED.sub(r"\1=***", text))
+    return str(_LONG_DIGITS.sub("#########", _MAIL.sub(r"\1***@\2", hidden)))
 
 
 def _mask_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         if any(word in key.lower() for word in _SECRET_WORDS):
             event[key] = "***"
-        elif isinstance(value, str) and key not in {"timestamp", "level"}:
-            event[key] = mask(value)
+        elif key not in {"timestamp", "level"}:
+            event[key] = _masked(value)
     return event
+
+
+def _masked(value: Any) -> Any:
+    """Texts masked, at whatever depth; what is neither text nor number as its text."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: _masked(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(one) for one in value]
+    return value if isinstance(value, (int, float, type(None))) else mask(str(value))
 
 
 class Enduring:
