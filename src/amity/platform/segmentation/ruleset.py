@@ -65,6 +65,7 @@ class RuleSet:
         self.attributes = frozenset(path for need in needs.values() for path in need.attributes)
         self.attribute_trie = trie(self.attributes)
         self._by_type, self._any_type = _by_type(self.slots.values())
+        self._each = _Branch((), tuple(self.slots.values()))
         self.by_slot = self._touched(lambda audience: audience.slots)
         self.by_attribute = self._touched(lambda audience: audience.attributes)
         self.blank = frozenset(
@@ -75,8 +76,10 @@ class RuleSet:
     def slots_for(self, event: Mapping[str, Any]) -> list[SlotSpec]:
         """The slots that take this event."""
         kind = event.get("eventType")
-        fork = self._by_type.get(kind, self._any_type) if type(kind) is str else self._any_type
-        branch = fork.branch(event)
+        if kind is None or type(kind) is str:
+            branch = self._by_type.get(kind, self._any_type).branch(event)
+        else:
+            branch = self._each
         taking = [slot for slot in branch.doubtful if slot.test(event)]
         return [*branch.sure, *taking] if taking else list(branch.sure)
 
@@ -195,11 +198,11 @@ def _branch(specs: Iterable[SlotSpec], seen: Mapping[Path, str]) -> _Branch:
     return _Branch(sure, tuple(spec for spec in found if spec not in sure))
 
 
-def _by_type(specs: Iterable[SlotSpec]) -> tuple[dict[str, _Fork], _Fork]:
+def _by_type(specs: Iterable[SlotSpec]) -> tuple[dict[str | None, _Fork], _Fork]:
     found = tuple(specs)
     anywhere = _fork(spec for spec in found if spec.types is None)
     types = {name for spec in found if spec.types is not None for name in spec.types}
-    by_type = {
+    by_type: dict[str | None, _Fork] = {
         name: _fork((spec for spec in found if spec.types is None or name in spec.types), name)
         for name in types
     }
