@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import orjson
@@ -103,7 +103,7 @@ class Found(NamedTuple):
     """What an evaluation answers."""
 
     total_profiles: int
-    members: list[set[str]]
+    members: list[set[ProfileId]]
 
 
 def measure(folder: Path) -> list[Row]:
@@ -159,7 +159,7 @@ def _ours(lake: Lake) -> tuple[float, Found]:
     took = SYSTEM.monotonic_s() - begun
     if outcome.refused:
         raise AssertionError(f"refused: {outcome.refused}")
-    members = [set(map(str, outcome.members[id])) for id in lake.audiences]
+    members = [set(outcome.members[id]) for id in lake.audiences]
     return took, Found(outcome.total_profiles, members)
 
 
@@ -250,8 +250,17 @@ def _load_events(shop: Shop, core: Core, platform: Platform) -> None:
 
 def _with_meta(made: pa.Table, ids: list[str], times: list[int], whose: list[str]) -> pa.Table:
     rows = len(ids)
-    meta = [ids, times, times, whose, [""] * rows, [0] * rows, [0] * rows, range(rows)]
-    arrays = [pa.array(list(column), field.type) for column, field in zip(meta, META, strict=True)]
+    meta: list[list[Any]] = [
+        ids,
+        times,
+        times,
+        whose,
+        [""] * rows,
+        [0] * rows,
+        [0] * rows,
+        [*range(rows)],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(meta, META, strict=True)]
     schema = pa.schema([*META, *made.schema.remove_metadata()])
     return pa.Table.from_arrays([*arrays, *made.columns], schema=schema)
 
