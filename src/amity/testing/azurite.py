@@ -24,6 +24,9 @@ from amity.kernel.clock import RealSystemClock
 from amity.kernel.errors import Unavailable
 
 AZURITE_VERSION = "3.35.0"
+BUILT = Path(".amity/servers/azurite")
+"""Where `scripts/azurite` installs it from a hashed lock file, below the folder of the project."""
+
 _START_S = 30.0
 _STOP_S = 10.0
 
@@ -48,7 +51,7 @@ class Azurite:
 def azurite_available() -> bool:
     """Whether it can be run, or installed, on this machine."""
     return shutil.which("node") is not None and (
-        shutil.which("npm") is not None or _main(cache_folder()).exists()
+        shutil.which("npm") is not None or any(_main(at).exists() for at in (BUILT, cache_folder()))
     )
 
 
@@ -59,7 +62,9 @@ def cache_folder() -> Path:
 
 
 def install_azurite(folder: Path | None = None) -> Path:
-    """Install the pinned version once; answers the file that node runs."""
+    """Install the pinned version once, unless it is there; answers the file that node runs."""
+    if folder is None and (BUILT / ".built-from").exists():
+        return _main(BUILT.resolve())
     place = folder or cache_folder()
     place.mkdir(parents=True, exist_ok=True)
     with (place / ".lock").open("w") as lock:
@@ -76,7 +81,7 @@ def start_azurite(folder: Path, *, package: Path | None = None) -> Iterator[Azur
 
     Args:
         folder: Its data and log.
-        package: Where it is installed; the cache when not given.
+        package: Where it is installed; when not given the project's own, else the cache.
     """
     main = install_azurite(package)
     folder.mkdir(parents=True, exist_ok=True)
