@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,13 @@ def test_ingesting_twice_changes_nothing(undisturbed: list[dict[str, Any]]) -> N
     assert once["profiles"]["events"] == ROUNDS * 50
 
 
+def _kill_worker(server: RunningServer) -> None:
+    """Kill the worker alone."""
+    for listed in Path(f"/proc/{server.pid}/task").glob("*/children"):
+        for pid in listed.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+
 def test_kills_leave_the_same_table(
     server: RunningServer, undisturbed: list[dict[str, Any]]
 ) -> None:
@@ -124,6 +132,9 @@ def test_kills_leave_the_same_table(
     sender.start()
     try:
         for _ in range(KILLS):
+            stop.wait(rng.uniform(0.05, 0.6))
+            # A worker that dies alone is started again by the process that stays.
+            _kill_worker(server)
             stop.wait(rng.uniform(0.05, 0.6))
             server.kill()
             server.start()
