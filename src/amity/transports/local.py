@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from amity.kernel.ids import digest
 from amity.kernel.registry import Spec
 from amity.transports.errors import BadPath, NoSuchFile
 from amity.transports.outbound import Outbound
@@ -33,13 +35,16 @@ class LocalStore:
         self._folder = folder.resolve()
 
     def put(self, path: str, data: bytes | Path, *, content_type: str = "") -> None:  # noqa: ARG002
-        """Write beside it under a hidden name, sync, then rename."""
+        """Write beside it under a hidden name, sync, then rename.
+
+        The hidden name is the file's own: who is killed leaves a draft that the next try takes up.
+        """
         target = self._at(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         self._inside(target.parent, path)
-        handle, name = tempfile.mkstemp(_UNFINISHED, ".", target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        draft = target.with_name(f".{digest(target.name)}{_UNFINISHED}")
+        with _alone(draft) as file:
+            try:
                 if isinstance(data, Path):
                     with data.open("rb") as source:
                         shutil.copyfileobj(source, file, 1 << 20)
@@ -48,10 +53,10 @@ class LocalStore:
                 file.flush()
                 os.fchmod(file.fileno(), 0o644)
                 os.fsync(file.fileno())
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+                draft.replace(target)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
         _sync_folder(target.parent)
 
     def get(self, path: str) -> bytes:
@@ -101,6 +106,27 @@ class LocalStore:
     def _inside(self, full: Path, path: str) -> None:
         if not full.resolve().is_relative_to(self._folder):
             raise BadPath(f"{path!r} leads out of the folder by a link")
+
+
+@contextmanager
+def _alone(draft: Path) -> Iterator[IO[bytes]]:
+    """An empty file that nobody else writes to: a second writer of the same file waits."""
+    while True:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _still_there(file, draft):
+                file.truncate()
+                yield file
+                return
+
+
+def _still_there(file: IO[bytes], draft: Path) -> bool:
+    """Whether the draft is this file yet, and was not finished by somebody while we waited."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), draft.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _is_unfinished(name: str) -> bool:
