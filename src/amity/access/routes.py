@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import re2
 from fastapi import APIRouter, Form, Query, Request
+from starlette.datastructures import URL
 
 from amity.access.audit import EVENTS_PAGE_MAX, AuditEvent, AuditLog
 from amity.access.clients import Clients, WrongClient
@@ -56,8 +57,11 @@ def ims_router(clients: Clients, tokens: Tokens) -> APIRouter:
     return routes
 
 
-def audit_router(audit: AuditLog) -> APIRouter:
-    """`GET /data/foundation/audit/events`. Behaviour: platform-activation.md §7."""
+def audit_router(audit: AuditLog, public_url: str = "") -> APIRouter:
+    """`GET /data/foundation/audit/events`. Behaviour: platform-activation.md §7.
+
+    Links begin with `public_url`: the host a caller names is the caller's word only.
+    """
     routes = APIRouter(tags=["access"])
 
     @routes.get("/data/foundation/audit/events")
@@ -79,9 +83,11 @@ def audit_router(audit: AuditLog) -> APIRouter:
             to_ms=to_ms,
         )
         page = [_shown(event) for event in found[:limit]]
-        links = {"self": {"href": str(request.url)}}
+        base = public_url.rstrip("/")
+        links = {"self": {"href": f"{base}{_below_host(request.url)}"}}
         if len(found) > limit:
-            links["next"] = {"href": str(request.url.include_query_params(start=start + limit))}
+            following = request.url.include_query_params(start=start + limit)
+            links["next"] = {"href": f"{base}{_below_host(following)}"}
         return {"_embedded": {"events": page}, "_links": links}
 
     return routes
@@ -119,6 +125,10 @@ def sandbox_router(
         return create(principal.scope.org, body)
 
     return routes
+
+
+def _below_host(url: URL) -> str:
+    return url.path + (f"?{url.query}" if url.query else "")
 
 
 def _window(properties: list[str]) -> tuple[int, int | None]:

@@ -192,7 +192,7 @@ def build_http(
     )
     for each in (
         ims_router(clients, tokens),
-        audit_router(audit),
+        audit_router(audit, public_url),
         sandbox_router(sandboxes.listed, sandboxes.create),
         *platform_routers(core, platform, appender, public_url),
         failed_router_of(Failures(core.state), platform, appender, doors=Doors(reception, keys)),
