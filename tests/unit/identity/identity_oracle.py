@@ -22,9 +22,13 @@ def naive_graphs(records: set[Record], rules: Rules) -> list[list[Identity]]:
     """The graphs after all records in (event time, id) order, from scratch."""
     graph: nx.Graph[Identity] = nx.Graph()
     order = 0
-    for at_ms, _, identities in sorted(records, key=lambda r: (r[0], r[1], _name(r[2]))):
+    linking = {
+        (at_ms, id, tuple(one for one in identities if rules.links(one.ns)))
+        for at_ms, id, identities in records
+    }
+    for at_ms, _, identities in sorted(linking, key=lambda r: (r[0], r[1], _name(r[2]))):
         order += 1
-        held = {one for one in identities if rules.links(one.ns)}
+        held = set(identities)
         if len(held) < 2 or _clash(rules, held):
             continue
         touched = set(held)
