@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aepp import catalog, flowservice, sandboxes, schema
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from registry_server import ORG, Served, serve
 
 from amity.kernel.scope import Scope

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlglot.expressions as sge
 from aepp import catalog, dataaccess, flowservice, ingestion
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ingestion_server import ORG, SCOPE, Served, serve
 
 from amity.platform.ingestion.segment_setup import PROFILE_TITLE
