@@ -14,7 +14,7 @@ import duckdb
 from amity.app.demo.client import Platform
 from amity.app.demo.definitions import CAMPAIGN_SPEC, SOURCE_SPEC
 from amity.app.demo.destinations import EMAIL_TARGETING, flow_spec
-from amity.kernel.clock import from_iso, to_iso
+from amity.kernel.clock import DAY_MS, HOUR_MS, MINUTE_MS, from_iso, to_iso
 
 TEMPLATE = "%DESTINATION_NAME%_%SEGMENT_ID%_%DATETIME(YYYYMMdd_HHmmss)%"
 SELECTORS = "/transformations/0/params/segmentSelectors/selectors"
@@ -108,13 +108,17 @@ def now_of(platform: Platform) -> str:
     return str(platform.get("/admin/clock")["now"])
 
 
+def next_export(platform: Platform) -> int:
+    """The next 06:00."""
+    now = from_iso(now_of(platform))
+    due = now - now % DAY_MS + 6 * HOUR_MS
+    return due + (DAY_MS if due <= now else 0)
+
+
 def to_next_export(platform: Platform) -> int:
     """Advance to a minute past the next 06:00; when the export was due."""
-    day = 24 * 3_600_000
-    now = from_iso(now_of(platform))
-    due = now - now % day + 6 * 3_600_000
-    due += day if due <= now else 0
-    platform.advance(to_iso(due + 60_000))
+    due = next_export(platform)
+    platform.advance(to_iso(due + MINUTE_MS))
     return due
 
 

@@ -15,7 +15,7 @@ from audience_flows import (
     daily,
     file_sets,
     local,
-    now_of,
+    next_export,
     open_flow,
     runs_of,
     to_next_export,
@@ -26,7 +26,7 @@ from waiting import eventually
 
 from amity.app.demo.client import Refused
 from amity.app.demo.definitions import CAMPAIGN_SPEC
-from amity.kernel.clock import DAY_MS, HOUR_MS, MINUTE_MS, from_iso, to_iso
+from amity.kernel.clock import DAY_MS, MINUTE_MS, to_iso
 from amity.testing.azurite import azurite_available, start_azurite
 from amity.testing.server import RunningServer
 
@@ -242,8 +242,7 @@ def test_killed_exports_leave_one_file_set(
     """`kill -9` while files are being written: the export is done again under the same names."""
     flow = open_flow(shop.platform, "Killed", blobs.place("killed", "campaign_v7"))
     daily(shop.platform, flow, shop.audiences["high_income"])
-    now = from_iso(now_of(shop.platform))
-    due = now - now % DAY_MS + DAY_MS + 6 * HOUR_MS
+    due = next_export(shop.platform)
     for day, after_s in enumerate(KILLS):
         target = to_iso(due + day * DAY_MS + MINUTE_MS)
         killed_while_advancing(server, (shop, blobs), target, after_s)
@@ -258,6 +257,7 @@ def test_killed_exports_leave_one_file_set(
     assert [one.at_ms for one in sets] == [due + day * DAY_MS for day in range(len(KILLS) + 1)]
     assert [one.manifest["window"]["mode"] for one in sets] == ["full", *["incremental"] * 3]
     assert {who for who, word in standing.items() if word == "active"} == members(shop).keys()
+    assert list((server.data / "work").iterdir()) == []
     assert {run["metrics"]["statusSummary"]["status"] for run in runs_of(shop.platform, flow)} == {
         "success"
     }

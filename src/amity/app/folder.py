@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,11 @@ class DataFolder:
     @property
     def work(self) -> Path:
         return self.root / "work"
+
+    def clear_work(self) -> None:
+        """Drop the files in the making that a killed worker left: they hold people's data."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(exist_ok=True)
 
     @property
     def keys(self) -> Path:

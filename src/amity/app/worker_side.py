@@ -46,6 +46,7 @@ def build_worker(
 ) -> Iterator[Loop]:
     """The loop over all stages and sinks of a data folder; waits for a former worker to end."""
     with _only_worker(folder):
+        folder.clear_work()
         core = open_core(folder, clock=clock, writer=WORKER_WRITER, outbound=outbound)
         platform = assemble(
             core,
