@@ -349,16 +349,19 @@ class _Work:
         self.outcome.outputs.append(Output(MEMBERSHIPS_TOPIC, scope, profile.encode(), message))
 
     def _wake(self, known: ProfileState) -> None:
+        """See to it that the profile wakes in time.
+
+        A waking that has become too early stays: it finds nothing due and sets the next one. Most
+        events put the next change off; to move the timer with each of them would cost two writes.
+        """
         wake_ms = min([s.changes_ms for s in known.standings.values()], default=NEVER)
-        if wake_ms == known.wake_ms:
+        if wake_ms >= known.wake_ms:
             return
         known.wake_ms = wake_ms
         known.wake_version += 1
-        scope, key = self.key[0], self.key[1].encode()
-        if wake_ms >= NEVER:
-            self.outcome.timers.append(Cancel(scope, key))
-        else:
-            self.outcome.timers.append(Timer(scope, key, wake_ms, known.wake_version))
+        self.outcome.timers.append(
+            Timer(self.key[0], self.key[1].encode(), wake_ms, known.wake_version)
+        )
 
 
 def _inside(known: ProfileState) -> frozenset[str]:
