@@ -43,8 +43,10 @@ class WorkerLink:
         self._thread.start()
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """End the worker after its current transaction."""
-        self._stopping = True
+        """End the worker after its current transaction; nobody waits for it any more."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
         process = self._process
         if process is not None:
             self._close_pipe(process)
@@ -68,10 +70,19 @@ class WorkerLink:
                 LOG.debug("worker is away; it reads the log when it is back")
 
     def wait_for(self, ready: str, at_least: int, timeout_s: float) -> None:
-        """Wait until `status[ready] >= at_least`; raises `Unavailable` when it takes too long."""
+        """Wait until `status[ready] >= at_least`.
+
+        Raises `Unavailable` when it takes too long, or when the server ends meanwhile: a thread
+        that waited on would keep the process alive.
+        """
         until = self._system.monotonic_s() + timeout_s
         with self._changed:
             while self.status.get(ready, -1) < at_least:
+                if self._stopping:
+                    raise Unavailable(
+                        f"the server is going down; the worker goes on to {ready} ≥ {at_least} "
+                        "when it is back"
+                    )
                 left = until - self._system.monotonic_s()
                 if left <= 0:
                     raise Unavailable(

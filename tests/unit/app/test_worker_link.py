@@ -11,6 +11,7 @@ import pytest
 from amity.app import worker_link
 from amity.app.worker_link import WorkerLink
 from amity.kernel.clock import RealSystemClock
+from amity.kernel.errors import AmityError, Unavailable
 
 LAGS = 'import sys; print(\'{"ready": true, "lag": 7}\', flush=True)'
 LISTENS = f"{LAGS}; sys.stdin.read()"
@@ -52,3 +53,24 @@ def test_the_lag_outlives_the_worker(link: WorkerLink) -> None:
 
     assert _soon(lambda: "ready" not in link.status)
     assert (link.status, link.ready) == ({"lag": 7}, False)
+
+
+def test_nobody_waits_for_a_worker_that_is_stopped(link: WorkerLink) -> None:
+    """A request that waits for the worker is answered when the server goes down, not minutes on."""
+    link._arguments = [sys.executable, "-c", LISTENS]
+    link.start()
+    assert _soon(lambda: link.ready)
+    told: list[AmityError] = []
+
+    def wait() -> None:
+        try:
+            link.wait_for("tick_done", 5, 600)
+        except Unavailable as error:
+            told.append(error)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    link.stop(5)
+    waiting.join(5)
+
+    assert (waiting.is_alive(), len(told)) == (False, 1)
