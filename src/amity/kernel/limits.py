@@ -18,6 +18,9 @@ RECORD_BYTES_MAX = 102_400
 BATCH_FILE_BYTES_MAX = 268_435_456
 """One file put in a single request. Behaviour: platform-collect.md §5."""
 
+EVENT_ID_CHARS_MAX = 1_024
+"""An event's `_id`; it becomes part of keys. Ours."""
+
 EVENT_FUTURE_MS_MAX = 60_000
 """How far ahead of business time an event may lie: clocks of senders differ. Ours; an event lies in
 the past. Behaviour: platform-collect.md §3."""

@@ -312,3 +312,43 @@ async def test_large_batches_become_frames_of_bounded_size(
 
     assert reply.json() == {"success": True}
     assert [len(frame.records) for frame in shop.frames()] == [1_000, 1_000, 300]
+
+
+@pytest.mark.parametrize(
+    ("product", "refused"),
+    [
+        ({"sku": "1", "quantity": 1e308, "price": 1}, []),
+        ({"sku": "1", "quantity": 18446744073709551616, "price": 2}, []),
+        ({"sku": "1", "quantity": 9223372036854775807, "price": 9223372036854775807}, [0]),
+        ({"sku": "1", "quantity": "1e300", "price": 1e300}, [0]),
+    ],
+)
+async def test_numbers_beyond_all_bounds_break_nothing(
+    shop: Shop, http: httpx.AsyncClient, product: dict[str, Any], refused: list[int]
+) -> None:
+    """What has no place in 64 bits is refused, or kept where the schema allows; the others go in."""
+    call = {
+        "type": "track",
+        "event": "Order Completed",
+        "anonymousId": "a1",
+        "properties": {"order_id": "1", "products": [product]},
+    }
+    good = {**call, "messageId": "m2", "properties": {}}
+
+    reply = await http.post("/v1/batch", json={"batch": [call, good]}, auth=("WK1", ""))
+
+    assert reply.status_code == 200
+    assert [error["index"] for error in reply.json().get("errors", [])] == refused
+    assert sum(len(frame.records) for frame in shop.frames()) == 2 - len(refused)
+
+
+async def test_an_event_id_of_any_length_is_judged_at_the_door(
+    shop: Shop, http: httpx.AsyncClient
+) -> None:
+    """What identity would refuse later is refused at once: profile and lake agree."""
+    call = {"type": "track", "event": "Seen", "anonymousId": "a1", "messageId": "m" * 1_025}
+
+    reply = await http.post("/v1/track", json=call, auth=("WK1", ""))
+
+    assert (reply.status_code, reply.json()["path"]) == (400, "/_id")
+    assert shop.frames() == []

@@ -14,7 +14,11 @@ import orjson
 from amity.flow.step import Failure, Position
 from amity.kernel.clock import from_iso
 from amity.kernel.errors import Invalid
-from amity.kernel.limits import IDENTITY_VALUE_CHARS_MAX, RECORD_IDENTITIES_MAX
+from amity.kernel.limits import (
+    EVENT_ID_CHARS_MAX,
+    IDENTITY_VALUE_CHARS_MAX,
+    RECORD_IDENTITIES_MAX,
+)
 from amity.kernel.scope import Scope
 from amity.platform.identity.model import Identity
 from amity.platform.identity.rules import Rules
@@ -22,8 +26,6 @@ from amity.platform.ingestion.identities import ECID, ECID_DIGITS, RecordIdentit
 from amity.platform.schema.model import EVENT_CLASS, PROFILE_CLASS, ResolvedSchema
 
 _PEOPLE = frozenset({PROFILE_CLASS, EVENT_CLASS})
-EVENT_ID_CHARS_MAX = 1_024
-"""An event's `_id`; it becomes part of keys. Ours."""
 
 
 class Source(Protocol):

@@ -262,7 +262,12 @@ def _judged(verdict: Verdict, entity: Any) -> Verdict:
     validator = verdict.validator
     if validator is None:
         return verdict
-    raw = orjson.dumps(entity)
+    try:
+        raw = orjson.dumps(entity)
+    except TypeError as error:
+        # A number that came as a text or a double, and has no place in 64 bits.
+        message = f"the record has no JSON form that can be kept: {error}"
+        return verdict._replace(violations=(Violation("", "json", message),))
     violations = validator.check(entity, raw)
     if violations:
         return verdict._replace(violations=violations)

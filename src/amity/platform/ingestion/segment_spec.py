@@ -8,6 +8,7 @@ tenant's namespace, so nothing a sender says is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -27,6 +28,7 @@ ANONYMOUS_NAMESPACE = "anonymousId"
 
 EMAIL_NAMESPACE = "Email"
 
+_INTEGER_END = 2**63
 _AGE_MS_MAX = 36_525 * DAY_MS
 
 _COMMERCE = {
@@ -310,9 +312,14 @@ def _product(product: dict[str, Any], currency: str) -> dict[str, Any]:
     _put(item, "name", _text(product, "name"))
     quantity, price = _number(product, "quantity"), _number(product, "price")
     if quantity is not None and quantity == int(quantity):
-        item["quantity"] = int(quantity)
+        # One beyond 64 bits stays as it came, for the schema to refuse.
+        item["quantity"] = int(quantity) if abs(quantity) < _INTEGER_END else quantity
     if price is not None:
-        item["priceTotal"] = round(price * item.get("quantity", 1), 6)
+        total = price * item.get("quantity", 1)
+        if not isfinite(total):
+            message = "price times quantity is no number any more; send what was really bought"
+            raise BadCall(Violation("/properties/products", "maximum", message))
+        item["priceTotal"] = round(total, 6)
         _put(item, "currencyCode", _currency(product) or currency)
     return item
 

@@ -19,6 +19,7 @@ from amity.kernel.clock import BusinessClock, to_iso
 from amity.kernel.limits import (
     EVENT_BYTES_MAX,
     EVENT_FUTURE_MS_MAX,
+    EVENT_ID_CHARS_MAX,
     JSON_DEPTH_MAX,
     RECORD_BYTES_MAX,
     RECORD_IDENTITIES_MAX,
@@ -131,8 +132,12 @@ class RecordValidator:
                 yield violation
 
     def _event_violations(self, body: dict[str, Any], now_ms: int | None) -> Iterator[Violation]:
-        if not isinstance(body.get("_id"), str):
+        id = body.get("_id")
+        if not isinstance(id, str):
             yield Violation("/_id", "required", '"_id" is a required property of an event')
+        elif len(id) > EVENT_ID_CHARS_MAX:
+            message = f"_id has {len(id)} characters; at most {EVENT_ID_CHARS_MAX} are taken"
+            yield Violation("/_id", "maxLength", message)
         text = body.get("timestamp")
         if not isinstance(text, str):
             yield Violation("/timestamp", "required", '"timestamp" is a required property')
