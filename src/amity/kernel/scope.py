@@ -26,6 +26,17 @@ class Scope(NamedTuple):
         """
         return f"{self.org}/{self.sandbox}"
 
+    @property
+    def shown(self) -> dict[str, str | bool]:
+        """The sandbox as objects in answers tell of it; `prod` is the one that needs no header.
+
+        >>> Scope("A@AmityOrg", "dev").shown
+        {'sandboxName': 'dev', 'type': 'development', 'default': False}
+        """
+        default = self.sandbox == "prod"
+        kind = "production" if default else "development"
+        return {"sandboxName": self.sandbox, "type": kind, "default": default}
+
     @classmethod
     def parse(cls, key: str) -> Scope:
         """The scope a key names.

@@ -13,6 +13,7 @@ from river import SCOPE, River, Stamped, customer, visit
 
 from amity.access.principal import Permission, Principal
 from amity.kernel.errors import AmityError
+from amity.kernel.scope import Scope
 from amity.platform.identity.model import Identity
 from amity.platform.identity.namespaces import Namespaces
 from amity.platform.profile.lookup import Lookup
@@ -254,8 +255,23 @@ def test_a_sandbox_begins_with_one_default_policy(client: Client) -> None:
     assert listed["_page"] == {"totalCount": 1, "pageSize": 1}
     assert listed["_links"]["next"]["href"] == ""
     assert first["default"] is True
+    assert first["sandbox"] == SCOPE.shown
     assert client.get(f"{POLICIES}/{first['id']}").json() == first
     assert client.get(f"{POLICIES}/nope").status_code == 404
+
+
+def test_only_prod_is_shown_as_the_default_sandbox() -> None:
+    """Objects of another sandbox do not say that they are in production."""
+    assert Scope("A@AmityOrg", "prod").shown == {
+        "sandboxName": "prod",
+        "type": "production",
+        "default": True,
+    }
+    assert Scope("A@AmityOrg", "dev").shown == {
+        "sandboxName": "dev",
+        "type": "development",
+        "default": False,
+    }
 
 
 def test_policies_live(client: Client) -> None:

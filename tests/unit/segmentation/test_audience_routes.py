@@ -321,6 +321,20 @@ def test_lists_and_bulk_have_the_documented_shape(client: Client) -> None:
     assert two["evaluationInfo"]["batch"]["enabled"]
 
 
+def test_a_sorted_list_says_how_it_is_sorted(client: Client) -> None:
+    """`page` tells the field and direction asked for; without any, newest first."""
+    for name in ("b", "a", "c"):
+        made(client, name, 'tier = "a"')
+    up = client.get("/segment/definitions", params={"sort": "name:asc"}).json()
+    down = client.get("/segment/definitions", params={"sort": "name:desc"}).json()
+    plain = client.get("/segment/definitions").json()
+
+    assert [one["name"] for one in up["segments"]] == ["a", "b", "c"]
+    assert (up["page"]["sortField"], up["page"]["sort"]) == ("name", "asc")
+    assert (down["page"]["sortField"], down["page"]["sort"]) == ("name", "desc")
+    assert (plain["page"]["sortField"], plain["page"]["sort"]) == ("creationTime", "desc")
+
+
 @pytest.mark.parametrize(
     ("change", "status", "says"),
     [

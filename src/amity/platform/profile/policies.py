@@ -154,11 +154,10 @@ def _first(scope: Scope) -> dict[str, Any]:
 
 
 def _shown(scope: Scope, body: dict[str, Any], updated_ms: int) -> dict[str, Any]:
-    sandbox = {"sandboxName": scope.sandbox, "type": "production", "default": True}
     return {
         **body,
         "imsOrgId": scope.org,
-        "sandbox": sandbox,
+        "sandbox": scope.shown,
         "updateEpoch": updated_ms // 1_000,
     }
 

@@ -120,7 +120,7 @@ class Jobs:
         body: Json = {
             "id": id,
             "imsOrgId": scope.org,
-            "sandbox": {"sandboxName": scope.sandbox, "type": "production", "default": True},
+            "sandbox": scope.shown,
             "source": source,
             "status": "QUEUED",
             "batchId": "",

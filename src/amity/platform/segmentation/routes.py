@@ -139,8 +139,8 @@ def _definition_routes(api: APIRouter, audiences: Audiences) -> None:
             "page": {
                 "totalCount": len(found),
                 "totalPages": -(-len(found) // limit),
-                "sortField": "creationTime",
-                "sort": "desc",
+                "sortField": sort.partition(":")[0] or "creationTime",
+                "sort": (sort.partition(":")[2] or "asc") if sort else "desc",
                 "pageSize": len(shown),
                 "limit": limit,
             },

@@ -65,7 +65,7 @@ class Schedules:
         made: Json = {
             "id": self._ids.uuid(),
             "imsOrgId": scope.org,
-            "sandbox": {"sandboxName": scope.sandbox, "type": "production", "default": True},
+            "sandbox": scope.shown,
             "name": body["name"],
             "type": "batch_segmentation",
             "frequency": "daily",

@@ -304,7 +304,7 @@ class Audiences:
             "updateTime": self._clock.now_ms(),
             "updatedBy": actor,
             "imsOrgId": scope.org,
-            "sandbox": {"sandboxName": scope.sandbox, "type": "production", "default": True},
+            "sandbox": scope.shown,
         }
         document = self._documents.put(scope, KIND, body["id"], body, if_version=if_version)
         self._announce(DefinitionChanged(scope=scope.key, audience=body["id"]))
