@@ -24,9 +24,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     folder = DataFolder(tmp_path_factory.mktemp("amity") / "data")
     create_organisation(folder, "Test shop", "admin@example.test")
     side = build_http(folder, clock="", public_url="http://127.0.0.1")
-    found = side.application._control._app  # type: ignore[attr-defined]
-    assert isinstance(found, FastAPI)
-    yield found
+    yield side.control
     side.appender.close()
     side.core.close()
 

@@ -10,18 +10,13 @@ import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from amity.access.clients import Clients
-from amity.access.gate import BearerGate
 from amity.access.routes import audit_router, ims_router, sandbox_router
-from amity.access.sandboxes import Sandboxes
-from amity.access.tokens import InvalidToken, Tokens
-from amity.access.write_keys import WriteKeys
 from amity.app import clock_routes, health, problems
-from amity.app.access_store import DocumentsAccessStore, TableAuditLog
+from amity.app.access_side import Access
 from amity.app.assembly import Platform, assemble
 from amity.app.audit_middleware import AuditMiddleware
 from amity.app.bodies import Application, BodyGuard
@@ -35,7 +30,6 @@ from amity.app.worker_link import WorkerLink
 from amity.flow.appender import GroupAppender
 from amity.flow.failures import Failures
 from amity.kernel.limits import DISK_FREE_BYTES_MIN, LAG_RECORDS_MAX
-from amity.kernel.scope import Scope
 from amity.platform.activation.adhoc import AdhocRuns
 from amity.platform.activation.routes import router as activation_router
 from amity.platform.catalog.flow_routes import router as flow_router
@@ -117,13 +111,6 @@ class Watermarks:
         return None
 
 
-class Doors(NamedTuple):
-    """What takes records in, and in whose name."""
-
-    reception: Reception
-    keys: WriteKeys
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSide:
     """The HTTP process's parts; `start` before serving, `stop` after."""
@@ -158,67 +145,46 @@ def build_http(
     platform = assemble(
         core, tenant=organisation["tenant"], public_url=public_url, append=appender.append_now
     )
-    store = DocumentsAccessStore(core.documents)
-    tokens = Tokens(key_file=folder.keys / "tokens.key", clock=core.system)
-    keys = WriteKeys(store=store, ids=core.ids)
-    clients = Clients(store=store, ids=core.ids, clock=core.system)
-    sandboxes = Sandboxes(store=store, ids=core.ids, clock=core.system)
-    audit = TableAuditLog(core.audit_tables)
+    access = Access.of(core)
     reception = Reception(
         validators=platform.validators, clock=core.clock, ids=core.ids, tenant=platform.tenant
     )
-
-    def bearer(token: str, scope: Scope) -> bool:
-        try:
-            return bool(tokens.check(token)["org"] == scope.org)
-        except InvalidToken:
-            return False
-
     door = Door(
         inlets=platform.inlets,
-        write_keys=keys,
+        write_keys=access.keys,
         reception=reception,
         appender=appender,
-        bearer=bearer,
+        bearer=access.may_ingest,
         pressure=Watermarks(core, link),
     )
     control = FastAPI(title="Amity", docs_url=None, redoc_url=None)
     problems.install(control)
-    control.state.gate = BearerGate(
-        tokens=tokens,
-        clients=clients,
-        sandboxes=sandboxes.exists,
-        local=(organisation["org_id"], _local_token(folder)),
+    control.state.gate = access.gate(organisation["org_id"], _local_token(folder))
+    replays = Replays(
+        failures=Failures(core.state),
+        reception=reception,
+        inlets=platform.inlets,
+        write_keys=access.keys,
+        append=appender.append,
     )
     for each in (
-        ims_router(clients, tokens),
-        audit_router(audit, public_url),
-        sandbox_router(sandboxes.listed, sandboxes.create),
+        *access_routers(access, public_url),
         *platform_routers(core, platform, appender, public_url),
-        failed_router_of(Failures(core.state), platform, appender, doors=Doors(reception, keys)),
-        clock_routes.router(
-            clock_routes.ClockAdvance(
-                core.clock,
-                core.log,
-                wake=link.wake,
-                wait=lambda offset: link.wait_for("tick_done", offset, TICK_S_MAX),
-            )
-        ),
-        doctor_router(Doctor(core, platform, link)),
-        _health(link, appender),
+        failed_router(Failures(core.state), replays),
+        *server_routers(core, platform, link, appender),
     ):
         control.include_router(each)
     audited = AuditMiddleware(
         BodyGuard(control),
-        audit=audit,
+        audit=access.audit,
         ids=core.ids,
         system=core.system,
         org=organisation["org_id"],
     )
 
     def announce_flows() -> None:
-        for sandbox in sandboxes.listed(organisation["org_id"]):
-            platform.destinations.announce_all(Scope(organisation["org_id"], sandbox["name"]))
+        for scope in access.scopes(organisation["org_id"]):
+            platform.destinations.announce_all(scope)
 
     return HttpSide(
         application=Front(door, audited),
@@ -228,6 +194,32 @@ def build_http(
         appender=appender,
         announce_flows=announce_flows,
     )
+
+
+def access_routers(access: Access, public_url: str) -> list[APIRouter]:
+    """The routers of access."""
+    return [
+        ims_router(access.clients, access.tokens),
+        audit_router(access.audit, public_url),
+        sandbox_router(access.sandboxes.listed, access.sandboxes.create),
+    ]
+
+
+def server_routers(
+    core: Core, platform: Platform, link: WorkerLink, appender: WakingAppender
+) -> list[APIRouter]:
+    """The routers of the server itself: its clock, its doctor, its health."""
+    clock = clock_routes.ClockAdvance(
+        core.clock,
+        core.log,
+        wake=link.wake,
+        wait=lambda offset: link.wait_for("tick_done", offset, TICK_S_MAX),
+    )
+    return [
+        clock_routes.router(clock),
+        doctor_router(Doctor(core, platform, link)),
+        _health(link, appender),
+    ]
 
 
 def platform_routers(
@@ -285,20 +277,6 @@ def platform_routers(
         ),
         activation_router(adhoc, public_url),
     ]
-
-
-def failed_router_of(
-    failures: Failures, platform: Platform, appender: WakingAppender, *, doors: Doors
-) -> APIRouter:
-    """The router of failed records and their replay."""
-    replays = Replays(
-        failures=failures,
-        reception=doors.reception,
-        inlets=platform.inlets,
-        write_keys=doors.keys,
-        append=appender.append,
-    )
-    return failed_router(failures, replays)
 
 
 def _health(link: WorkerLink, appender: WakingAppender) -> APIRouter:
