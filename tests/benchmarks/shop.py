@@ -81,7 +81,7 @@ def set_up(root: Path) -> Shop:
     platform.settings.put(scope, {"namespaces": listed})
     people_schema = _schema(platform, scope, "People", PROFILE_CLASS, _people_fields(own))
     event_schema = _schema(platform, scope, "Events", EVENT_CLASS, _event_fields(own))
-    body = {
+    descriptor: dict[str, Any] = {
         "@type": "xdm:descriptorIdentity",
         "xdm:sourceSchema": people_schema,
         "xdm:sourceVersion": 1,
@@ -90,9 +90,9 @@ def set_up(root: Path) -> Shop:
         "xdm:property": "xdm:code",
         "xdm:isPrimary": True,
     }
-    platform.registry.create_descriptor(scope, body)
+    platform.registry.create_descriptor(scope, descriptor)
     params = {"dataType": "xdm", "name": "bench", "authenticationRequired": True}
-    connection = {
+    connection: dict[str, Any] = {
         "name": "bench",
         "auth": {"specName": "Streaming Connection", "params": params},
         "connectionSpec": {"id": STREAMING_SPEC, "version": "1.0"},
