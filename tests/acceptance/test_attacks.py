@@ -133,6 +133,17 @@ def test_a_connection_string_shows_nowhere(server: RunningServer, http: httpx.Cl
     assert not _holding(server.data, SECRET.encode())
 
 
+def test_a_secret_in_the_wrong_place_is_not_kept(server: RunningServer, http: httpx.Client) -> None:
+    """Anywhere but in `auth.params` it would lie and be shown in clear: it is refused."""
+    spec = {"connectionSpec": {"id": BLOB_SPEC, "version": "1.0"}, "name": "Blob"}
+    params: dict[str, Any] = {"connectionString": f"AccountKey={SECRET}"}
+    for wrong in ({"params": params}, {"auth": params}, {"params": {"deep": [params]}}, params):
+        reply = http.post("/data/foundation/flowservice/targetConnections", json={**spec, **wrong})
+        assert reply.status_code == 400
+        assert SECRET not in reply.text
+    assert not _holding(server.data, SECRET.encode())
+
+
 def test_client_secrets_and_tokens_are_not_kept(server: RunningServer) -> None:
     """The client's secret, the administrator's password and the tokens issued lie nowhere."""
     token = server.token()

@@ -350,6 +350,23 @@ def _params(body: dict[str, Any]) -> dict[str, Any] | None:
     return params if isinstance(params, dict) else None
 
 
+def _check_secrets(body: dict[str, Any]) -> None:
+    """A secret anywhere but in `auth.params` would lie and be shown in clear."""
+    auth = {key: value for key, value in body.get("auth", {}).items() if key != "params"}
+    level: list[Any] = [{**body, "auth": auth}]
+    while level:
+        for one in level:
+            named = SECRET_NAMES.intersection(one) if isinstance(one, dict) else ()
+            for name in named:
+                raise Invalid(f"{name} is a secret: send it in auth.params of a base connection")
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+
+
 _FORMS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("name", "description", "baseConnectionId", "state"), (str, "a text")),
     **dict.fromkeys(("connectionSpec", "flowSpec", "auth", "params", "data"), (dict, "an object")),
@@ -372,6 +389,7 @@ def _checked(body: Any) -> dict[str, Any]:
             raise Invalid(f"{key} needs an id", path=f"/{key}/id")
     if not isinstance(given.get("auth", {}).get("params", {}), dict):
         raise Invalid("auth.params is an object", path="/auth/params")
+    _check_secrets(given)
     for key, form in (
         ("sourceConnectionIds", str),
         ("targetConnectionIds", str),
