@@ -156,6 +156,15 @@ def test_client_secrets_and_tokens_are_not_kept(server: RunningServer) -> None:
         assert _holding(server.data, secret.encode()) in ([], [kept])
 
 
+def test_unknown_methods_make_no_series(server: RunningServer, http: httpx.Client) -> None:
+    """Requests are counted by method and class of status; a thousand made-up methods are one."""
+    for method in ("PROPFIND", "PURGE", "LOCK"):
+        http.request(method, "/healthz")
+    told = http.get("/metrics").text
+    assert 'amity_http_requests_total{method="other",status="4xx"}' in told
+    assert "PURGE" not in told
+
+
 def test_the_data_folder_is_the_owners_alone(server: RunningServer) -> None:
     """Others enter neither the folder nor the keys; key files have mode 0600."""
     for folder in (server.data, server.data / "keys"):

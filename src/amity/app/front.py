@@ -7,6 +7,9 @@ what it says may name a person, and the log masks that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import structlog
 from starlette.requests import ClientDisconnect
 
@@ -14,15 +17,19 @@ from amity.app.bodies import Application, Message, Receive, Send
 from amity.app.problems import Unforeseen, answer
 
 DOOR_PREFIXES = ("/collection/", "/v1/")
+Count = Callable[[str, int], None]
 LOG = structlog.get_logger()
 
 
 class Front:
-    """The ASGI application of the HTTP process."""
+    """The ASGI application of the HTTP process; `count` hears of every answer."""
 
-    def __init__(self, door: Application, control: Application) -> None:
+    def __init__(
+        self, door: Application, control: Application, count: Count = lambda _, __: None
+    ) -> None:
         self._door = door
         self._control = control
+        self._count = count
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,15 +44,23 @@ class Front:
                 "raw_path": scope["raw_path"].split(b"?")[0].rstrip(b"/"),
             }
         application = self._door if path.startswith(DOOR_PREFIXES) else self._control
-        await _answered(application, scope, receive, send)
+        count = partial(self._count, scope.get("method", ""))
+        await _answered(application, (scope, receive, send), count)
 
 
-async def _answered(application: Application, scope: Message, receive: Receive, send: Send) -> None:
+async def _answered(
+    application: Application,
+    call: tuple[Message, Receive, Send],
+    count: Callable[[int], None],
+) -> None:
+    scope, receive, send = call
     begun = False
 
     async def send_noted(message: Message) -> None:
         nonlocal begun
-        begun = True
+        if message["type"] == "http.response.start":
+            begun = True
+            count(message["status"])
         await send(message)
 
     try:
@@ -55,4 +70,5 @@ async def _answered(application: Application, scope: Message, receive: Receive, 
     except Exception as error:
         LOG.exception("request failed", path=scope["path"], error=type(error).__name__)
         if not begun:
+            count(500)
             await answer(Unforeseen())(scope, receive, send)

@@ -9,6 +9,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 
 class Metrics:
     """The process's metrics, in a registry of their own."""
@@ -30,6 +32,11 @@ class Metrics:
         self.pending = Gauge(
             "amity_door_pending_entries", "Entries waiting for the log.", registry=self.registry
         )
+
+    def count(self, method: str, status: int) -> None:
+        """One request was answered; a method that nobody knows makes no series of its own."""
+        known = method if method in _METHODS else "other"
+        self.requests.labels(known, f"{status // 100}xx").inc()
 
 
 def router(

@@ -146,6 +146,7 @@ def build_http(
         core, tenant=organisation["tenant"], public_url=public_url, append=appender.append_now
     )
     access = Access.of(core)
+    metrics = health.Metrics()
     reception = Reception(
         validators=platform.validators, clock=core.clock, ids=core.ids, tenant=platform.tenant
     )
@@ -171,7 +172,8 @@ def build_http(
         *access_routers(access, public_url),
         *platform_routers(core, platform, appender, public_url),
         failed_router(Failures(core.state), replays),
-        *server_routers(core, platform, link, appender),
+        *server_routers(core, platform, link),
+        _health(link, appender, metrics),
     ):
         control.include_router(each)
     audited = AuditMiddleware(
@@ -187,7 +189,7 @@ def build_http(
             platform.destinations.announce_all(scope)
 
     return HttpSide(
-        application=Front(door, audited),
+        application=Front(door, audited, metrics.count),
         control=control,
         core=core,
         link=link,
@@ -205,10 +207,8 @@ def access_routers(access: Access, public_url: str) -> list[APIRouter]:
     ]
 
 
-def server_routers(
-    core: Core, platform: Platform, link: WorkerLink, appender: WakingAppender
-) -> list[APIRouter]:
-    """The routers of the server itself: its clock, its doctor, its health."""
+def server_routers(core: Core, platform: Platform, link: WorkerLink) -> list[APIRouter]:
+    """The routers of the server itself: its clock and its doctor."""
     clock = clock_routes.ClockAdvance(
         core.clock,
         core.log,
@@ -218,7 +218,6 @@ def server_routers(
     return [
         clock_routes.router(clock),
         doctor_router(Doctor(core, platform, link)),
-        _health(link, appender),
     ]
 
 
@@ -279,9 +278,7 @@ def platform_routers(
     ]
 
 
-def _health(link: WorkerLink, appender: WakingAppender) -> APIRouter:
-    metrics = health.Metrics()
-
+def _health(link: WorkerLink, appender: WakingAppender, metrics: health.Metrics) -> APIRouter:
     def refresh() -> None:
         metrics.lag.set(link.status.get("lag", 0))
         metrics.worker_restarts.set(max(link.restarts, 0))
