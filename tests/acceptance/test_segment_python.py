@@ -75,6 +75,29 @@ def test_calls_become_one_profile(server: RunningServer) -> None:
     assert entity_types(events) >= {"commerce.productViews", "commerce.purchases"}
 
 
+def test_shared_device_follows_who_signed_in_last(server: RunningServer) -> None:
+    """An `identify` counts when it was said, not when its flush came in: it may not outrun a login."""
+    moments = ("2020-01-01T10:00:00Z", "2020-01-01T10:00:05Z", "2020-01-01T10:00:06Z")
+    first = {"type": "identify", "userId": "ann", "anonymousId": "shared", "traits": {"a": "b"}}
+    then = {"type": "track", "userId": "bob", "anonymousId": "shared", "event": "Signed In"}
+    calls = [
+        {**first, "messageId": "s1", "timestamp": moments[0]},
+        {**then, "messageId": "s2", "timestamp": moments[1]},
+    ]
+    body = {"batch": calls, "sentAt": moments[2]}
+    key = (server.credentials["write_key"], "")
+    asked = {"ns": "anonymousId", "id": "shared"}
+    graph = {"composite_xids": [asked], "projection_type": "set"}
+    with server.client() as http:
+        http.post("/v1/batch", json=body, auth=key).raise_for_status()
+        found = eventually(
+            lambda: http.post("/data/core/identity/v2/graph", json=graph).json()["graphs"],
+            lambda seen: bool(seen) and {"ns": "userId", "id": "bob"} in seen[0]["members"],
+        )
+
+    assert found[0]["members"] == [asked, {"ns": "userId", "id": "bob"}]
+
+
 def entity_types(events: list[dict[str, Any]]) -> set[str]:
     """The event types among entities of events."""
     return {event["entity"]["eventType"] for event in events}

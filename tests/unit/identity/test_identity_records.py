@@ -55,6 +55,26 @@ def event(**entries: list[str]) -> dict[str, Any]:
     return {"_id": "e", "timestamp": "2020-01-01T00:00:00Z", "identityMap": held}
 
 
+@pytest.mark.parametrize(("said_ms", "counts_ms"), [(0, 7), (3, 3)])
+def test_a_record_counts_when_it_was_said(said_ms: int, counts_ms: int) -> None:
+    """A record's links are as old as its sender says, else as its receipt."""
+    raw = orjson.dumps({"identityMap": {"CRMID": [{"id": "c", "primary": True}]}})
+    resolved = ResolvedSchema(
+        id="s",
+        alt_id="s",
+        title="s",
+        version="1.0",
+        class_id=PROFILE_CLASS,
+        behavior="record",
+        json_schema={},
+    )
+    message = Incoming(Source(), "record", 7, Position(0, 1, 0), raw, said_ms)
+    record = read_record(message, Context(SCOPE, RULES, resolved, identities_of))
+
+    assert isinstance(record, Record)
+    assert (record.timestamp_ms, record.received_ms) == (counts_ms, 7)
+
+
 @pytest.mark.parametrize(
     ("entries", "primary"),
     [

@@ -47,6 +47,7 @@ class Incoming(NamedTuple):
     received_ms: int
     position: Position
     raw: bytes
+    said_ms: int = 0
 
     def refused(self, scope: Scope, code: str, reason: str, path: str = "") -> Failure:
         """This record as a failed one."""
@@ -118,7 +119,7 @@ def _read(message: Incoming, context: Context) -> Record:
     else:
         primary = _record_primary(found)
         people = people and rules.links(primary.ns)
-        record_id, at_ms = "", message.received_ms
+        record_id, at_ms = "", message.said_ms or message.received_ms
     return Record(
         message.source.dataset,
         message.behavior,

@@ -122,6 +122,7 @@ class IdentityStage:
                 frame.received_ms,
                 Position(record.partition, record.offset, n),
                 raw,
+                frame.said_ms[n] if frame.said_ms else 0,
             )
             for n, raw in enumerate(frame.records)
         ]

@@ -33,6 +33,8 @@ class Frame(msgspec.Struct, array_like=True, frozen=True):
     """Inlet id, `write_key:<id>` or `batch:<id>`."""
     records: list[bytes]
     batch: str = ""
+    said_ms: list[int] = []
+    """When each record was said, where its sender tells it apart from receipt; else empty."""
 
 
 class BatchComplete(msgspec.Struct, array_like=True, frozen=True):

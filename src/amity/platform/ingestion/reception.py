@@ -59,6 +59,7 @@ class Verdict(NamedTuple):
         message: The message as it came, parsed; for a request that is no JSON, its bytes.
         record: The record's JSON, empty unless accepted.
         malformed: It could not even be assigned to a dataset: told to the sender at once.
+        said_ms: When its sender said it, 0 = at receipt.
     """
 
     scope: Scope
@@ -68,6 +69,7 @@ class Verdict(NamedTuple):
     record: bytes = b""
     violations: Sequence[Violation] = ()
     malformed: bool = False
+    said_ms: int = 0
 
     @property
     def accepted(self) -> bool:
@@ -123,17 +125,17 @@ class Reception:
 
     def entries(self, verdicts: Iterable[Verdict], received_ms: int, where: str) -> list[Entry]:
         """The log entries of the verdicts of one request; `where` names it for people."""
-        accepted: dict[tuple[str, RecordValidator], list[bytes]] = {}
+        accepted: dict[tuple[str, RecordValidator], list[Verdict]] = {}
         refused: list[Entry] = []
         for at, verdict in enumerate(verdicts):
             if verdict.accepted and verdict.validator is not None:
-                accepted.setdefault((verdict.source, verdict.validator), []).append(verdict.record)
+                accepted.setdefault((verdict.source, verdict.validator), []).append(verdict)
             else:
                 refused.append(refusal(verdict, received_ms, f"{where}, message {at}"))
         frames = (
-            frame_entry(validator, source, received_ms, records)
+            frame_entry(validator, source, received_ms, part)
             for (source, validator), found in accepted.items()
-            for records in _slices(found)
+            for part in _slices(found)
         )
         return [*frames, *refused]
 
@@ -161,9 +163,12 @@ class Reception:
         except BadCall as error:
             return verdict._replace(violations=(error.violation,))
         dataset = key.profile_dataset if record.to == "profile" else key.event_dataset
-        return _judged(
-            verdict._replace(validator=looked_up.of(dataset), malformed=False), record.body
+        verdict = verdict._replace(
+            validator=looked_up.of(dataset),
+            malformed=False,
+            said_ms=min(record.at_ms, received_ms),
         )
+        return _judged(verdict, record.body)
 
 
 class _LookUps:
@@ -212,10 +217,11 @@ def refusal(verdict: Verdict, received_ms: int, where: str, batch: str = "") -> 
 
 
 def frame_entry(
-    validator: RecordValidator, source: str, received_ms: int, records: list[bytes]
+    validator: RecordValidator, source: str, received_ms: int, accepted: Sequence[Verdict]
 ) -> Entry:
     """The log entry of a frame from a streaming door; frames of one source keep their order."""
     scope, dataset = validator.scope, validator.dataset
+    said_ms = [verdict.said_ms for verdict in accepted]
     frame = Frame(
         scope=scope.key,
         dataset=dataset.id,
@@ -223,7 +229,8 @@ def frame_entry(
         behavior=validator.behavior,
         received_ms=received_ms,
         source=source,
-        records=records,
+        records=[verdict.record for verdict in accepted],
+        said_ms=said_ms if any(said_ms) else [],
     )
     return Entry(INGEST_TOPIC, f"{scope.key}/{source}".encode(), ENCODER.encode(frame))
 
@@ -292,7 +299,7 @@ def _check_schema_ref(message: dict[str, Any], validator: RecordValidator) -> No
         )
 
 
-def _slices(records: list[bytes]) -> Iterator[list[bytes]]:
-    found = iter(records)
+def _slices(accepted: list[Verdict]) -> Iterator[list[Verdict]]:
+    found = iter(accepted)
     while part := list(islice(found, STEP_BATCH_RECORDS_MAX)):
         yield part

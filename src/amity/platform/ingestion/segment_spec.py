@@ -58,6 +58,7 @@ class Mapped(NamedTuple):
 
     to: Literal["profile", "event"]
     body: dict[str, Any]
+    at_ms: int = 0
 
 
 class BadCall(Invalid):
@@ -80,7 +81,8 @@ def mapped(
     if make is None:
         known = ", ".join(sorted(CALLS))
         raise _bad("/type", "enum", f"{str(call.get('type'))[:40]!r} is no call; known: {known}")
-    return make(call, f"_{tenant}", _time_ms(call, received_ms, sent_at))
+    at_ms = _time_ms(call, received_ms, sent_at)
+    return make(call, f"_{tenant}", at_ms)._replace(at_ms=at_ms)
 
 
 def _identify(call: dict[str, Any], tenant: str, _: int) -> Mapped:
