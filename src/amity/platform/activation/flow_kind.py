@@ -38,13 +38,11 @@ from amity.platform.activation.targets import (
     specs_of,
     target_name,
 )
+from amity.platform.catalog.flow_service import PROFILE_STORE_SPEC
 from amity.platform.governance.lineage import Activation
 from amity.platform.governance.service import Governance
 from amity.storage.keys import pack
 from amity.storage.ports import Documents, Entry
-
-PROFILE_STORE_SPEC = "8a9c3494-9708-43d7-ae3f-cda01e5030e1"
-"""The documented source of every destination flow."""
 
 Append = Callable[[Sequence[Entry]], object]
 
