@@ -32,6 +32,9 @@ class ApiClient(msgspec.Struct, frozen=True, kw_only=True):
     permissions: tuple[Permission, ...]
 
 
+_HELD_MAX = 1_000
+
+
 class Clients:
     """Creates API clients and checks their secrets (Argon2id)."""
 
@@ -40,6 +43,7 @@ class Clients:
         self._ids = ids
         self._clock = clock
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+        self._held: tuple[int, dict[str, ApiClient | None]] = (-1, {})
         # A miss costs as much as a hit, so that timing does not tell which client ids exist.
         self._decoy = self._hasher.hash(ids.hex(32))
 
@@ -64,9 +68,15 @@ class Clients:
         return self._hasher.hash(password)
 
     def find(self, client_id: str) -> ApiClient | None:
-        """The client of that id."""
-        body = self._store.get(KIND, client_id)
-        return None if body is None else msgspec.convert(body, ApiClient)
+        """The client of that id; asked at every request, so it is kept until something changes."""
+        version, held = self._store.version(), self._held
+        if held[0] != version or len(held[1]) >= _HELD_MAX:
+            # A pair: who still reads for an older version must not fill the new one.
+            held = self._held = (version, {})
+        if client_id not in held[1]:
+            body = self._store.get(KIND, client_id)
+            held[1][client_id] = None if body is None else msgspec.convert(body, ApiClient)
+        return held[1][client_id]
 
     def verify(self, client_id: str, secret: str) -> ApiClient:
         """The client whose secret this is; raises `WrongClient` without saying which part is wrong."""
