@@ -21,19 +21,23 @@ from amity.app.segmentation_jobs import build_jobs
 from amity.flow.failures import FailuresStage
 from amity.flow.runner import Runner
 from amity.flow.sink import Sink, SinkRunner
+from amity.kernel.scope import Scope
 from amity.platform.activation.destination import Means
 from amity.platform.activation.destinations import DESTINATIONS
 from amity.platform.activation.exporter import Exporter
 from amity.platform.activation.people import ProfilePeople
 from amity.platform.activation.stage import ActivationStage
+from amity.platform.identity.records import event_home
+from amity.platform.identity.settings import IdentitySettings
 from amity.platform.identity.stage import IdentityStage
 from amity.platform.ingestion.batch_files import BatchFiles
 from amity.platform.ingestion.batch_loader import BatchLoader
 from amity.platform.ingestion.batches import BatchEnds
-from amity.platform.ingestion.identities import identities_of
-from amity.platform.ingestion.lake_sink import LakeSink
+from amity.platform.ingestion.identities import RecordIdentities, identities_of
+from amity.platform.ingestion.lake_sink import LakeSink, PrimaryOf
 from amity.platform.profile.stage import ProfileStage
 from amity.platform.schema.arrow import arrow_schema
+from amity.platform.schema.model import ResolvedSchema
 from amity.platform.segmentation.daily import JobStarter, ScheduleStage
 from amity.platform.segmentation.model import MEMBERSHIPS_TOPIC
 from amity.platform.segmentation.stage import SegmentationStage
@@ -71,6 +75,19 @@ def stages(platform: Platform) -> list[Any]:
     ]
 
 
+def lake_primary(settings: IdentitySettings) -> PrimaryOf:
+    """Rows of events are filed under the identity that the profile files them under."""
+
+    def primary(
+        scope: Scope, found: RecordIdentities, schema: ResolvedSchema
+    ) -> tuple[str, str] | None:
+        if schema.behavior == "time-series" and len(found.all) > 1:
+            return event_home(found, settings.rules(scope))
+        return found.primary
+
+    return primary
+
+
 def build_loop(core: Core, platform: Platform) -> Loop:
     """All hosts, ready to turn."""
     log, state = core.log, core.state
@@ -91,6 +108,7 @@ def build_loop(core: Core, platform: Platform) -> Loop:
         state=core.state,
         resolve=platform.registry.resolved,
         identities=identities_of,
+        primary=lake_primary(platform.settings),
         batches=BatchEnds(catalog=platform.catalog, clock=core.clock),
     )
     sinks: list[Sink] = [

@@ -157,6 +157,18 @@ def _check_values(found: RecordIdentities) -> None:
             raise _Refusal("nul_character", f"an identity of {ns[:40]!r} holds a NUL character")
 
 
+def event_home(found: RecordIdentities, rules: Rules) -> Identity | None:
+    """The identity under which an event is filed: the highest-ranking one; None when it is refused.
+
+    Behaviour: platform-audiences.md §2.3 (`primary: true` of an event is ignored).
+    """
+    linking = tuple(Identity(*one) for one in found.all if rules.links(one.ns))
+    try:
+        return _event_primary(linking, rules)
+    except _Refusal:
+        return None
+
+
 def _event_primary(linking: tuple[Identity, ...], rules: Rules) -> Identity:
     if len(linking) == 1:
         return linking[0]

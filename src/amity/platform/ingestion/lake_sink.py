@@ -51,6 +51,7 @@ log it stood."""
 
 Resolve = Callable[[Scope, str], ResolvedSchema]
 IdentitiesOf = Callable[[dict[str, Any], ResolvedSchema], RecordIdentities]
+PrimaryOf = Callable[[Scope, RecordIdentities, ResolvedSchema], tuple[str, str] | None]
 
 
 class Batches(Protocol):
@@ -84,6 +85,11 @@ class _Columns:
     reader: RecordColumns
 
 
+def marked_primary(_: Scope, found: RecordIdentities, __: ResolvedSchema) -> tuple[str, str] | None:
+    """The identity that descriptor or map says is the primary one."""
+    return found.primary
+
+
 class LakeSink:
     """Carries frames into the lake.
 
@@ -92,6 +98,7 @@ class LakeSink:
         state: Says what is there already.
         resolve: The schema of a frame.
         identities: The identities of a record.
+        primary: Which of them a row is filed under; the linking rules decide for events.
         batches: Told of each batch that is in the lake whole.
     """
 
@@ -106,10 +113,12 @@ class LakeSink:
         resolve: Resolve,
         identities: IdentitiesOf,
         batches: Batches,
+        primary: PrimaryOf = marked_primary,
     ) -> None:
         self._lake = lake
         self._resolve = resolve
         self._identities = identities
+        self._primary = primary
         self._batches = batches
         self._ledger = LakeLedger(state=state, lake=lake, app=self.name)
         self._columns: dict[LakeTable, _Columns] = {}
@@ -191,10 +200,11 @@ class LakeSink:
     def _rows(self, frames: Sequence[_Taken], schema: ResolvedSchema) -> Iterator[_Row]:
         timed = schema.behavior == "time-series"
         for taken in frames:
+            scope = Scope.parse(taken.frame.scope)
             for n, raw in enumerate(taken.frame.records):
                 body = orjson.loads(raw)
-                primary = self._identities(body, schema).primary
-                identity = "" if primary is None else f"{primary.ns}:{primary.id}"
+                primary = self._primary(scope, self._identities(body, schema), schema)
+                identity = "" if primary is None else f"{primary[0]}:{primary[1]}"
                 event_id = str(body.get("_id", "")) if timed else ""
                 # Written anew: the column reader wants each key once.
                 yield _Row(taken, n, orjson.dumps(body), event_id, identity)

@@ -27,7 +27,12 @@ from amity.kernel.limits import (
 from amity.kernel.scope import Scope
 from amity.platform.catalog.model import Dataset
 from amity.platform.ingestion.errors import UnusableSchema
-from amity.platform.ingestion.identities import identities_of, identity_faults, plainly_usable
+from amity.platform.ingestion.identities import (
+    RecordIdentities,
+    identities_of,
+    identity_faults,
+    plainly_usable,
+)
 from amity.platform.schema.model import ResolvedSchema
 
 VIOLATIONS_MAX = 5
@@ -175,8 +180,17 @@ class RecordValidator:
                 f"a record has at most {RECORD_IDENTITIES_MAX} identities; "
                 f"this one has {len(found.all)}",
             )
-        if found.primary is None and self.dataset.profile_enabled:
+        if self.dataset.profile_enabled and not self._has_home(found):
             yield Violation("", "identity", _no_primary(len(found.all), self.resolved))
+
+    def _has_home(self, found: RecordIdentities) -> bool:
+        """Whether it can be filed: for events the linking rules choose among the identities.
+
+        Behaviour: platform-audiences.md §2.3.
+        """
+        if self.resolved.behavior == "time-series":
+            return bool(found.all)
+        return found.primary is not None
 
 
 class Validators:
