@@ -172,7 +172,7 @@ class Door:
         if inlet is None:
             return _UNAUTHORIZED
         raw = await read_body(request.headers, receive)
-        now_ms, _ = self._reception.receipt()
+        now_ms = self._reception.now_ms()
         message, broken = parsed(raw)
         action = f"{now_ms}:{next(self._numbers)}:0"
         if broken:
@@ -237,7 +237,7 @@ class Door:
         raw = await read_body(request.headers, receive)
         body, broken = parsed(raw)
         key = self._write_key(request, body)
-        now_ms, _ = self._reception.receipt()
+        now_ms = self._reception.now_ms()
         if isinstance(body, dict):
             (verdict,) = self._reception.segment(key, [{**body, "type": call}], now_ms)
         else:
@@ -252,7 +252,7 @@ class Door:
         raw = await read_body(request.headers, receive)
         body, broken = parsed(raw)
         key = self._write_key(request, body)
-        now_ms, _ = self._reception.receipt()
+        now_ms = self._reception.now_ms()
         calls = body.get("batch") if isinstance(body, dict) else None
         if broken or not isinstance(calls, list):
             broken = broken or Violation("/batch", "required", "the body has no list `batch`")

@@ -106,22 +106,26 @@ class Reception:
         """The receipt of one request."""
         return Receipt(self._clock.now_ms(), self._ids.uuid())
 
+    def now_ms(self) -> int:
+        """The time of receipt alone, for a request that needs no name."""
+        return self._clock.now_ms()
+
     def xdm(self, inlet: Inlet, messages: Sequence[Any], flow: str = "") -> list[Verdict]:
         """The verdicts about messages of a streaming connection."""
-        looked_up = _LookUps(self._validators, inlet.scope)
+        looked_up = _LookUps(self._validators, inlet.scope, self._clock.now_ms())
         return [self._xdm(inlet, message, flow, looked_up) for message in messages]
 
     def segment(
         self, key: WriteKeySource, calls: Sequence[Any], received_ms: int, sent_at: object = None
     ) -> list[Verdict]:
         """The verdicts about calls of the Segment specification; each carries its `type`."""
-        looked_up = _LookUps(self._validators, key.scope)
+        looked_up = _LookUps(self._validators, key.scope, received_ms)
         return [self._segment(key, call, (received_ms, sent_at), looked_up) for call in calls]
 
     def record(self, scope: Scope, source: str, dataset: str, body: Any) -> Verdict:
         """The verdict about a bare record of a dataset (a row of a batch)."""
         validator = self._validators.of(scope, dataset)
-        return _judged(Verdict(scope, source, body, validator), body)
+        return _judged(Verdict(scope, source, body, validator), body, self._clock.now_ms())
 
     def entries(self, verdicts: Iterable[Verdict], received_ms: int, where: str) -> list[Entry]:
         """The log entries of the verdicts of one request; `where` names it for people."""
@@ -145,7 +149,7 @@ class Reception:
         except _Malformed as error:
             wrong = (Violation("", "message", str(error)),)
             return Verdict(inlet.scope, inlet.id, message, violations=wrong, malformed=True)
-        return _judged(Verdict(inlet.scope, inlet.id, message, validator), entity)
+        return _judged(Verdict(inlet.scope, inlet.id, message, validator), entity, looked_up.now_ms)
 
     def _segment(
         self, key: WriteKeySource, call: Any, times: tuple[int, object], looked_up: _LookUps
@@ -168,13 +172,14 @@ class Reception:
             malformed=False,
             said_ms=min(record.at_ms, received_ms),
         )
-        return _judged(verdict, record.body)
+        return _judged(verdict, record.body, looked_up.now_ms)
 
 
 class _LookUps:
-    """The validators of one request: each dataset is looked up once."""
+    """The validators of one request, each dataset looked up once, and the time it came."""
 
-    def __init__(self, validators: Validators, scope: Scope) -> None:
+    def __init__(self, validators: Validators, scope: Scope, now_ms: int) -> None:
+        self.now_ms = now_ms
         self._validators = validators
         self._scope = scope
         self._found: dict[str, RecordValidator] = {}
@@ -265,7 +270,7 @@ def _of(looked_up: _LookUps, dataset: str) -> RecordValidator:
         raise _Malformed(f"Message names dataset {dataset[:64]!r}: {error.message}") from error
 
 
-def _judged(verdict: Verdict, entity: Any) -> Verdict:
+def _judged(verdict: Verdict, entity: Any, now_ms: int) -> Verdict:
     validator = verdict.validator
     if validator is None:
         return verdict
@@ -275,7 +280,7 @@ def _judged(verdict: Verdict, entity: Any) -> Verdict:
         # A number that came as a text or a double, and has no place in 64 bits.
         message = f"the record has no JSON form that can be kept: {error}"
         return verdict._replace(violations=(Violation("", "json", message),))
-    violations = validator.check(entity, raw)
+    violations = validator.check(entity, raw, now_ms)
     if violations:
         return verdict._replace(violations=violations)
     return verdict._replace(record=raw)
