@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from identity_client import Client
+from routed import Client
 from test_identity_any_order import RULES, SCOPE, World
 
 from amity.access.principal import Permission, Principal

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from profile_client import Client
 from river import SCOPE, River, Stamped, customer, visit
+from routed import Client
 
 from amity.access.principal import Permission, Principal
 from amity.kernel.errors import AmityError
