@@ -154,6 +154,41 @@ class Tables(Protocol):
         """Changes whenever any process has committed: readers refresh their snapshot by it."""
 
 
+class WorkFiles(Protocol):
+    """Work tables: files of their own beside the campaign database, each holding a table ``rows``.
+
+    In SQL the campaign database's tables go under the schema ``campaign``, an input under its alias:
+    ``sa.table("rows", …, schema="t1")``. Names are plain file stems (``wkf12_34``). A file that is
+    not published does not exist; publishing one again replaces it.
+    """
+
+    def build(
+        self, name: str, *, inputs: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[sa.Connection]:
+        """Make work file `name`: its tables are created and filled as schema ``main``.
+
+        The campaign database and the inputs (alias → name) are attached and not written. The file
+        is published, durable, when the block ends well; an exception leaves nothing behind.
+        """
+
+    def closing(
+        self, *, inputs: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[sa.Connection]:
+        """A write transaction on the campaign database, with the inputs attached for reading.
+
+        Here the campaign database's tables are schema ``main``, or named without a schema.
+        """
+
+    def read(self, name: str) -> AbstractContextManager[sa.Connection]:
+        """A published file, its tables in schema ``main``; `NotFound` when there is none."""
+
+    def names(self) -> list[str]:
+        """The published files."""
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget files; those that do not exist too."""
+
+
 class Document(NamedTuple):
     """A stored control-plane resource."""
 
