@@ -15,6 +15,8 @@ Permission = Literal[
     "manage-sources", "view-sources", "manage-destinations", "view-destinations",
     "activate-destinations", "manage-policies", "view-policies", "apply-labels",
     "view-failed-records", "manage-failed-records", "view-audit-log", "manage-clock", "manage-sandboxes",
+    "manage-recipients", "view-recipients", "manage-workflows", "view-workflows",
+    "manage-deliveries", "view-deliveries", "start-deliveries", "export-logs",
 ]  # fmt: skip
 """What a route may ask for. Behaviour: platform-activation.md §7 (names in kebab-case)."""
 
