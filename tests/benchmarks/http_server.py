@@ -15,7 +15,7 @@ if __name__ == "__main__":
     side = build_http(DataFolder(Path(sys.argv[1])), clock="", public_url="")
     collect_less()
     uvicorn.run(
-        side.application,
+        side.application(lambda _: None),
         host="127.0.0.1",
         port=int(sys.argv[2]),
         loop="uvloop",

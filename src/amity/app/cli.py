@@ -60,6 +60,16 @@ def serve_command(
     allow_private_addresses: Annotated[
         bool, typer.Option(help="Let destinations lie at private addresses.")
     ] = False,
+    smtp: Annotated[str, typer.Option(help="HOST:PORT that takes the messages.")] = "",
+    sftp_port: Annotated[
+        int | None, typer.Option(help="Port of Amity's own SFTP server; 0 takes a free one.")
+    ] = None,
+    bounce_port: Annotated[
+        int | None, typer.Option(help="Port that takes bounces by SMTP; 0 takes a free one.")
+    ] = None,
+    bounce_domain: Annotated[
+        str, typer.Option(help="Domain of the envelope senders, whose mail comes to --bounce-port.")
+    ] = "bounces.example.test",
 ) -> None:
     """Run everything on one data folder; on an empty folder, create the organisation first."""
     folder = DataFolder(data)
@@ -75,6 +85,10 @@ def serve_command(
         tls_cert=tls_cert,
         tls_key=tls_key,
         allow_private=allow_private_addresses,
+        smtp=smtp,
+        sftp_port=sftp_port,
+        bounce_port=bounce_port,
+        bounce_domain=bounce_domain,
     )
     serve(folder, options)
 

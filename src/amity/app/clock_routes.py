@@ -33,8 +33,8 @@ class ClockAdvance:
     Args:
         clock: The business clock of this process.
         log: Where the tick is appended.
-        wake: Tells the worker that the log has grown.
-        wait: Waits until the worker has done the tick that ends at this log offset.
+        wait: Waits until both workers have done the tick at this log offset, and what they told
+            each other of it has been taken in.
     """
 
     def __init__(
@@ -42,12 +42,10 @@ class ClockAdvance:
         clock: BusinessClock,
         log: Log,
         *,
-        wake: Callable[[], None],
         wait: Callable[[int], None],
     ) -> None:
         self._clock = clock
         self._log = log
-        self._wake = wake
         self._wait = wait
         self._turn = threading.Lock()
 
@@ -63,7 +61,10 @@ class ClockAdvance:
             # First the tick: what carries the new time must not outlive it.
             offset = append_tick(self._log, to_ms)
             clock.advance_to(to_ms)
-        self._wake()
+        self._wait(offset)
+        # What the campaign's worker said at this tick lies before the next one.
+        with self._turn:
+            offset = append_tick(self._log, clock.now_ms())
         self._wait(offset)
         return {"now": to_iso(to_ms)}
 

@@ -30,6 +30,7 @@ from amity.transports.outbound import Outbound
 
 HTTP_WRITER = 0
 WORKER_WRITER = 1
+CAMPAIGN_WRITER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +72,9 @@ def open_core(
     if clock and writer == HTTP_WRITER:
         business = _virtual(log, from_iso(clock))
     elif clock:
-        # A tick appended and not yet done must not have moved the worker's clock already: its
-        # timers fire in order.
-        done = done_tick(state)
+        # A tick appended and not yet done must not have moved a worker's clock already: its
+        # timers fire in order. Where its own ticks end, the worker's loop knows.
+        done = done_tick(state) if writer == WORKER_WRITER else None
         business = VirtualBusinessClock(done[1] if done else from_iso(clock))
     return Core(
         folder=folder,

@@ -42,6 +42,9 @@ class DataFolder:
             self.batches,
             self.exports,
             self.work,
+            self.work_tables,
+            self.campaign_spool,
+            self.sftp,
             self.keys,
         ):
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,12 +81,31 @@ class DataFolder:
 
     @property
     def work(self) -> Path:
+        """Files in the making, of the platform's worker."""
+        return self.root / "spool" / "platform"
+
+    @property
+    def campaign_spool(self) -> Path:
+        """Files in the making, of the campaign's worker."""
+        return self.root / "spool" / "campaign"
+
+    @property
+    def work_tables(self) -> Path:
+        """The campaign's work tables: they outlive their worker."""
         return self.root / "work"
 
-    def clear_work(self) -> None:
-        """Drop the files in the making that a killed worker left: they hold people's data."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(exist_ok=True)
+    @property
+    def sftp(self) -> Path:
+        """What the campaign's own SFTP server shows; a folder for each account."""
+        return self.root / "sftp"
+
+    @property
+    def campaign(self) -> Path:
+        return self.root / "campaign.db"
+
+    @property
+    def campaign_state(self) -> Path:
+        return self.root / "state-1.db"
 
     @property
     def keys(self) -> Path:
@@ -141,6 +163,13 @@ class DataFolder:
                 f"no server runs on {self.root}: start one with `amity serve --data {self.root}`"
             )
         return str(json.loads(self.endpoints.read_text())["http"])
+
+
+def cleared(folder: Path) -> Path:
+    """A folder without the files in the making that a killed worker left: they hold people's data."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def write_private(path: Path, content: str) -> None:

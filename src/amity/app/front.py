@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -18,20 +19,45 @@ from amity.app.problems import Unforeseen, answer
 
 DOOR_PREFIXES = ("/collection/", "/v1/")
 Count = Callable[[str, int], None]
+
+
+class Doors(Protocol):
+    """Listens beside HTTP: files and mail that come in."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
 LOG = structlog.get_logger()
 
 
 class Front:
-    """The ASGI application of the HTTP process; `count` hears of every answer."""
+    """The ASGI application of the HTTP process.
+
+    Args:
+        door: Takes what streams in.
+        control: Takes the rest.
+        count: Hears of every answer.
+        doors: What else listens on the loop of the HTTP server, and begins and ends with it.
+    """
 
     def __init__(
-        self, door: Application, control: Application, count: Count = lambda _, __: None
+        self,
+        door: Application,
+        control: Application,
+        count: Count = lambda _, __: None,
+        doors: Doors | None = None,
     ) -> None:
         self._door = door
         self._control = control
         self._count = count
+        self._doors = doors
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(self._doors, receive, send)
+            return
         if scope["type"] != "http":
             await self._control(scope, receive, send)
             return
@@ -46,6 +72,23 @@ class Front:
         application = self._door if path.startswith(DOOR_PREFIXES) else self._control
         count = partial(self._count, scope.get("method", ""))
         await _answered(application, (scope, receive, send), count)
+
+
+async def _live(doors: Doors | None, receive: Receive, send: Send) -> None:
+    """Begin and end the doors with the server: the ASGI lifespan protocol."""
+    await receive()
+    try:
+        if doors is not None:
+            await doors.start()
+    except Exception as error:
+        LOG.exception("a door cannot be opened", error=str(error))
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    if doors is not None:
+        await doors.stop()
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 async def _answered(

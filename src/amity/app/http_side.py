@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from fastapi import APIRouter, FastAPI
 
@@ -20,15 +20,18 @@ from amity.app.access_side import Access
 from amity.app.assembly import Platform, assemble
 from amity.app.audit_middleware import AuditMiddleware
 from amity.app.bodies import Application, BodyGuard
+from amity.app.campaign_core import CampaignOptions
 from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.doctor import Doctor
 from amity.app.doctor import router as doctor_router
+from amity.app.doors import Doors, Told
 from amity.app.folder import DataFolder, write_private
 from amity.app.front import Front
 from amity.app.segmentation_jobs import segmentation_routes
 from amity.app.worker_link import WorkerLink
 from amity.flow.appender import GroupAppender
 from amity.flow.failures import Failures
+from amity.kernel.clock import SystemClock
 from amity.kernel.limits import DISK_FREE_BYTES_MIN, LAG_RECORDS_MAX
 from amity.platform.activation.adhoc import AdhocRuns
 from amity.platform.activation.routes import router as activation_router
@@ -56,24 +59,66 @@ TICK_S_MAX = 600.0
 
 PRESSURE_LOOK_S = 0.5
 
+CAMPAIGN_TOPICS = "campaign."
+"""How the topics begin that the campaign's worker reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """The links to both workers. What concerns the campaign has topics of its own."""
+
+    platform: WorkerLink
+    campaign: WorkerLink
+
+    @classmethod
+    def of(cls, arguments: Sequence[str], campaign: Sequence[str], system: SystemClock) -> Self:
+        """Not yet started."""
+        platform = WorkerLink("platform", arguments, system)
+        return cls(
+            platform=platform,
+            campaign=WorkerLink("campaign", [*arguments, *campaign], system, platform.wake),
+        )
+
+    def wake(self, entries: Sequence[Entry]) -> None:
+        """Tell whom new entries of the log concern."""
+        ours = sum(entry.topic.startswith(CAMPAIGN_TOPICS) for entry in entries)
+        if ours:
+            self.campaign.wake()
+        if ours < len(entries):
+            self.platform.wake()
+
+    def wait_for_tick(self, offset: int) -> None:
+        """Wait until both have done the tick: the platform's comes first."""
+        for link in (self.platform, self.campaign):
+            link.wake()
+            link.wait_for("tick_done", offset, TICK_S_MAX)
+
+    def start(self) -> None:
+        self.platform.start()
+        self.campaign.start()
+
+    def stop(self) -> None:
+        self.campaign.stop()
+        self.platform.stop()
+
 
 class WakingAppender:
-    """Appends to the log and tells the worker."""
+    """Appends to the log and tells the workers."""
 
-    def __init__(self, core: Core, link: WorkerLink) -> None:
+    def __init__(self, core: Core, workers: Workers) -> None:
         self._log = core.log
         self._group = GroupAppender(core.log)
-        self._link = link
+        self._workers = workers
 
     async def append(self, entries: Sequence[Entry]) -> None:
         """For coroutines: commits shared with whoever else waits."""
         await self._group.append(entries)
-        self._link.wake()
+        self._workers.wake(entries)
 
     def append_now(self, entries: Sequence[Entry]) -> None:
         """For plain functions: durable on return."""
         self._log.append(entries)
-        self._link.wake()
+        self._workers.wake(entries)
 
     @property
     def pending(self) -> int:
@@ -115,32 +160,40 @@ class Watermarks:
 class HttpSide:
     """The HTTP process's parts; `start` before serving, `stop` after."""
 
-    application: Application
+    application: Callable[[Told], Application]
+    """The ASGI application, made for one who hears where its doors listen."""
+
     control: FastAPI
     core: Core
-    link: WorkerLink
+    workers: Workers
     appender: WakingAppender
     announce_flows: Callable[[], None]
     """Tells the worker of every flow again: one may have been saved just before a crash."""
 
     def start(self) -> None:
         self.announce_flows()
-        self.link.start()
+        self.workers.start()
 
     def stop(self) -> None:
         self.appender.close()
-        self.link.stop()
+        self.workers.stop()
         self.core.close()
 
 
 def build_http(
-    folder: DataFolder, *, clock: str, public_url: str, worker_options: Sequence[str] = ()
+    folder: DataFolder,
+    *,
+    clock: str,
+    public_url: str,
+    worker_options: Sequence[str] = (),
+    campaign: CampaignOptions | None = None,
 ) -> HttpSide:
     """Open the folder and join everything that answers HTTP."""
+    campaign = campaign or CampaignOptions(public_url=public_url)
     core = open_core(folder, clock=clock, writer=HTTP_WRITER)
     arguments = ["--data", str(folder.root), "--public-url", public_url, "--clock", clock]
-    link = WorkerLink([*arguments, *worker_options], core.system)
-    appender = WakingAppender(core, link)
+    workers = Workers.of([*arguments, *worker_options], campaign.arguments, core.system)
+    appender = WakingAppender(core, workers)
     organisation = folder.organisation()
     platform = assemble(
         core, tenant=organisation["tenant"], public_url=public_url, append=appender.append_now
@@ -156,7 +209,7 @@ def build_http(
         reception=reception,
         appender=appender,
         bearer=access.may_ingest,
-        pressure=Watermarks(core, link),
+        pressure=Watermarks(core, workers.platform),
     )
     control = FastAPI(title="Amity", docs_url=None, redoc_url=None)
     problems.install(control)
@@ -172,8 +225,8 @@ def build_http(
         *access_routers(access, public_url),
         *platform_routers(core, platform, appender, public_url),
         failed_router(Failures(core.state), replays),
-        *server_routers(core, platform, link),
-        _health(link, appender, metrics),
+        *server_routers(core, platform, workers),
+        _health(workers, appender, metrics),
     ):
         control.include_router(each)
     audited = AuditMiddleware(
@@ -188,11 +241,14 @@ def build_http(
         for scope in access.scopes(organisation["org_id"]):
             platform.destinations.announce_all(scope)
 
+    def application(told: Told) -> Application:
+        return Front(door, audited, metrics.count, Doors(campaign.host, {}, told))
+
     return HttpSide(
-        application=Front(door, audited, metrics.count),
+        application=application,
         control=control,
         core=core,
-        link=link,
+        workers=workers,
         appender=appender,
         announce_flows=announce_flows,
     )
@@ -207,17 +263,12 @@ def access_routers(access: Access, public_url: str) -> list[APIRouter]:
     ]
 
 
-def server_routers(core: Core, platform: Platform, link: WorkerLink) -> list[APIRouter]:
+def server_routers(core: Core, platform: Platform, workers: Workers) -> list[APIRouter]:
     """The routers of the server itself: its clock and its doctor."""
-    clock = clock_routes.ClockAdvance(
-        core.clock,
-        core.log,
-        wake=link.wake,
-        wait=lambda offset: link.wait_for("tick_done", offset, TICK_S_MAX),
-    )
+    clock = clock_routes.ClockAdvance(core.clock, core.log, wait=workers.wait_for_tick)
     return [
         clock_routes.router(clock),
-        doctor_router(Doctor(core, platform, link)),
+        doctor_router(Doctor(core, platform, workers.platform)),
     ]
 
 
@@ -278,13 +329,19 @@ def platform_routers(
     ]
 
 
-def _health(link: WorkerLink, appender: WakingAppender, metrics: health.Metrics) -> APIRouter:
+def _health(workers: Workers, appender: WakingAppender, metrics: health.Metrics) -> APIRouter:
+    link = workers.platform
+
     def refresh() -> None:
         metrics.lag.set(link.status.get("lag", 0))
-        metrics.worker_restarts.set(max(link.restarts, 0))
+        metrics.worker_restarts.set(max(link.restarts, 0) + max(workers.campaign.restarts, 0))
         metrics.pending.set(appender.pending)
 
-    roles: dict[str, Any] = {"http": lambda: True, "worker": lambda: link.ready}
+    roles: dict[str, Any] = {
+        "http": lambda: True,
+        "worker": lambda: link.ready,
+        "campaign": lambda: workers.campaign.ready,
+    }
     return health.router(roles, metrics, refresh)
 
 

@@ -7,8 +7,8 @@ to it has fired, in order of due time across all hosts, with all effects of each
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -35,6 +35,7 @@ TRIM_IDLE_S = 10.0
 TRIM_BUSY_S = 60.0
 """How often the log forgets what all have read. Ours."""
 
+ANY_TICK = 1 << 62
 LOG = structlog.get_logger()
 
 
@@ -64,20 +65,60 @@ class TimedHost(Host, Protocol):
     def fire_due(self, to_ms: int) -> int: ...
 
 
+class Hosts(NamedTuple):
+    """What a loop drives.
+
+    Attributes:
+        timed: Hosts with timers, in the order of the flow.
+        sinks: Hosts with side effects.
+        paced: Sinks whose every call has a price of its own.
+    """
+
+    timed: Sequence[TimedHost] = ()
+    sinks: Sequence[SinkHost] = ()
+    paced: Sequence[SinkHost] = ()
+
+
+class Beside(NamedTuple):
+    """How a worker stands to another one of the same folder.
+
+    Attributes:
+        ticks_up_to: The last tick it may do, by log offset: the other one comes first.
+        told: Counts what it has said to the other by the log; that one is woken when it rises.
+    """
+
+    ticks_up_to: Callable[[], int] = lambda: ANY_TICK
+    told: Callable[[], int] = lambda: 0
+
+
+ALONE = Beside()
+
+
 class Loop:
-    """Drives hosts; `turn` is one pass, `settle` runs passes until nothing moves."""
+    """Drives hosts; `turn` is one pass, `settle` runs passes until nothing moves.
+
+    Args:
+        hosts: What it drives.
+        clock: Business time.
+        system: Times pauses.
+        log: Where ticks come from.
+        state: Where it notes the last tick it has done.
+        beside: Another worker.
+    """
 
     def __init__(
         self,
+        hosts: Hosts,
         *,
-        timed: Sequence[TimedHost],
-        sinks: Sequence[SinkHost],
-        paced: Sequence[SinkHost] = (),
         clock: BusinessClock,
         system: SystemClock,
         log: Log,
         state: State,
+        beside: Beside = ALONE,
     ) -> None:
+        timed, sinks, paced = hosts
+        self.told = beside.told
+        self._ticks_up_to = beside.ticks_up_to
         self._timed = timed
         self._sinks = [*sinks, *paced]
         self._paced = paced
@@ -153,7 +194,8 @@ class Loop:
 
     def _tick(self) -> int:
         records = self._log.poll(TICK_TOPIC, {0: self.tick_done + 1}, 64)
-        ticks = [record for record in records if record.offset > self.tick_done]
+        last = self._ticks_up_to() if records else 0
+        ticks = [record for record in records if self.tick_done < record.offset <= last]
         for record in ticks:
             to_ms = msgspec.msgpack.decode(record.body, type=Tick).to_ms
             self.settle()

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from amity.app.campaign_core import CampaignOptions
 from amity.app.folder import DataFolder, write_json
 from amity.app.garbage import collect_less
 from amity.app.http_side import build_http
@@ -32,6 +33,18 @@ class ServeOptions:
     allow_private: bool = False
     """Whether destinations may lie at private addresses."""
 
+    smtp: str = ""
+    """``HOST:PORT`` that takes the messages; "" while there is none."""
+
+    sftp_port: int | None = None
+    """Port of the campaign's own SFTP server; None for none, 0 for a free one."""
+
+    bounce_port: int | None = None
+    """Port that takes bounces by SMTP; None for none, 0 for a free one."""
+
+    bounce_domain: str = "bounces.example.test"
+    """Domain of the envelope senders, so that bounces come back."""
+
 
 def serve(folder: DataFolder, options: ServeOptions) -> None:
     """Serve until SIGTERM or SIGINT; refused when another server holds the folder."""
@@ -48,16 +61,31 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
         clock=options.clock,
         public_url=options.public_url or base,
         worker_options=_worker_options(options),
+        campaign=CampaignOptions(
+            public_url=options.public_url or base,
+            smtp=options.smtp,
+            bounce_domain=options.bounce_domain,
+            host=options.host,
+            sftp_port=options.sftp_port,
+            bounce_port=options.bounce_port,
+        ),
     )
+
+    def listening_on(ports: dict[str, int]) -> None:
+        others = {name: f"{options.host}:{found}" for name, found in ports.items()}
+        write_json(
+            folder.endpoints,
+            {"http": base, "public_url": options.public_url or base, **others},
+        )
+
     try:
         side.start()
         collect_less()
-        write_json(folder.endpoints, {"http": base, "public_url": options.public_url or base})
         config = uvicorn.Config(
-            side.application,
+            side.application(listening_on),
             loop="uvloop",
             http="httptools",
-            lifespan="off",
+            lifespan="on",
             access_log=False,
             log_level="warning",
             timeout_graceful_shutdown=SHUTDOWN_S_MAX,

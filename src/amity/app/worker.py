@@ -1,4 +1,8 @@
-"""The worker process: stages, sinks and timers of one data folder."""
+"""A worker process: stages, sinks and timers of one side of one data folder.
+
+There are two, so that neither side waits for the other: `platform` and `campaign`. On a virtual
+clock the platform's does a tick first.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,14 @@ import os
 import select
 import signal
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from amity.app.campaign_core import CampaignOptions
+from amity.app.campaign_worker import build_campaign_worker
 from amity.app.folder import DataFolder
 from amity.app.garbage import collect_less
 from amity.app.logs import configure_logs
@@ -41,7 +48,13 @@ class Reporter:
         if not (force or ticked or now_s >= self._next_s):
             return
         self._next_s = now_s + STATUS_INTERVAL_S
-        status = {"ready": True, "tick_done": self._loop.tick_done, "lag": self._loop.lag()}
+        loop = self._loop
+        status = {
+            "ready": True,
+            "tick_done": loop.tick_done,
+            "lag": loop.lag(),
+            "told": loop.told(),
+        }
         if status != self._last:
             self._last = status
             sys.stdout.write(json.dumps(status) + "\n")
@@ -68,26 +81,12 @@ def turn(loop: Loop, system: SystemClock) -> int:
 
 def main() -> None:
     """Run until the pipe from the HTTP process closes."""
-    parser = argparse.ArgumentParser(prog="amity.app.worker")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--public-url", required=True)
-    parser.add_argument("--clock", default="")
-    parser.add_argument("--allow-loopback", action="store_true")
-    parser.add_argument("--allow-private", action="store_true")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     configure_logs()
     system = RealSystemClock()
-    outbound = Outbound(
-        allow_private=arguments.allow_private, allow_loopback=arguments.allow_loopback
-    )
-    with build_worker(
-        DataFolder(arguments.data),
-        clock=arguments.clock,
-        public_url=arguments.public_url,
-        outbound=outbound,
-    ) as loop:
+    with _built(arguments) as loop:
         collect_less()
         reporter = Reporter(loop, system)
         reporter.report(force=True)
@@ -96,6 +95,38 @@ def main() -> None:
             moved = turn(loop, system)
             reporter.report(force=not moved)
             alive = wait_for_wake(0.0 if moved else loop.idle_wait_s())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="amity.app.worker")
+    parser.add_argument("--role", choices=("platform", "campaign"), required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--public-url", required=True)
+    parser.add_argument("--clock", default="")
+    parser.add_argument("--allow-loopback", action="store_true")
+    parser.add_argument("--allow-private", action="store_true")
+    parser.add_argument("--smtp", default="")
+    parser.add_argument("--bounce-domain", default="")
+    return parser.parse_args()
+
+
+def _built(arguments: argparse.Namespace) -> AbstractContextManager[Loop]:
+    folder = DataFolder(arguments.data)
+    outbound = Outbound(
+        allow_private=arguments.allow_private, allow_loopback=arguments.allow_loopback
+    )
+    if arguments.role == "campaign":
+        options = CampaignOptions(
+            public_url=arguments.public_url,
+            smtp=arguments.smtp,
+            bounce_domain=arguments.bounce_domain,
+        )
+        return build_campaign_worker(
+            folder, clock=arguments.clock, options=options, outbound=outbound
+        )
+    return build_worker(
+        folder, clock=arguments.clock, public_url=arguments.public_url, outbound=outbound
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -26,16 +26,30 @@ RESTART_PAUSE_S = 0.5
 
 
 class WorkerLink:
-    """Keeps one worker process running and knows its newest status."""
+    """Keeps one worker process running and knows its newest status.
 
-    def __init__(self, arguments: Sequence[str], system: SystemClock) -> None:
-        self._arguments = [sys.executable, "-m", "amity.app.worker", *arguments]
+    Args:
+        role: Which worker: `platform` or `campaign`.
+        arguments: More arguments for it.
+        system: Times pauses and waits.
+        heard: Called when it says that it has told others something by the log.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        arguments: Sequence[str],
+        system: SystemClock,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._arguments = [sys.executable, "-m", "amity.app.worker", "--role", role, *arguments]
+        self._heard = heard
         self._system = system
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._changed = threading.Condition()
         self._pipe = threading.Lock()
-        self._thread = threading.Thread(target=self._keep, name="worker-link", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"{role}-link", daemon=True)
         self.status: dict[str, Any] = {}
         self.restarts = -1
 
@@ -143,5 +157,8 @@ class WorkerLink:
             LOG.info("worker says", line=line.decode(errors="replace").rstrip())
             return
         with self._changed:
+            told = status.get("told", 0) > self.status.get("told", 0)
             self.status = {**self.status, **status}
             self._changed.notify_all()
+        if told:
+            self._heard()

@@ -15,8 +15,8 @@ from typing import Any
 
 from amity.app.assembly import Platform, assemble
 from amity.app.core import WORKER_WRITER, Core, open_core
-from amity.app.folder import DataFolder
-from amity.app.loop import Loop
+from amity.app.folder import DataFolder, cleared
+from amity.app.loop import Hosts, Loop
 from amity.app.segmentation_jobs import build_jobs
 from amity.flow.failures import FailuresStage
 from amity.flow.runner import Runner
@@ -49,8 +49,8 @@ def build_worker(
     folder: DataFolder, *, clock: str, public_url: str, outbound: Outbound
 ) -> Iterator[Loop]:
     """The loop over all stages and sinks of a data folder; waits for a former worker to end."""
-    with _only_worker(folder):
-        folder.clear_work()
+    with only_worker(folder, "worker"):
+        cleared(folder.work)
         core = open_core(folder, clock=clock, writer=WORKER_WRITER, outbound=outbound)
         platform = assemble(
             core,
@@ -126,11 +126,13 @@ def build_loop(core: Core, platform: Platform) -> Loop:
             clock=core.clock,
         ),
     ]
-    hosts = [SinkRunner(sink, log=log, state=state, system=core.system) for sink in sinks]
+    hosts = Hosts(
+        timed,
+        [SinkRunner(sink, log=log, state=state, system=core.system) for sink in sinks],
+        [SinkRunner(lake, log=log, state=state, system=core.system)],
+    )
     return Loop(
-        timed=timed,
-        sinks=hosts,
-        paced=[SinkRunner(lake, log=log, state=state, system=core.system)],
+        hosts,
         clock=core.clock,
         system=core.system,
         log=log,
@@ -150,8 +152,9 @@ def _batch_loader(core: Core, platform: Platform, lake: LakeSink) -> BatchLoader
 
 
 @contextmanager
-def _only_worker(folder: DataFolder) -> Iterator[None]:
-    lock = os.open(folder.root / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
+def only_worker(folder: DataFolder, role: str) -> Iterator[None]:
+    """Be the only worker of this role on this folder; waits for a former one to end."""
+    lock = os.open(folder.root / f"{role}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -11,7 +11,7 @@ import pytest
 from amity.app.clock_routes import ClockAdvance
 from amity.app.core import HTTP_WRITER, WORKER_WRITER, open_core
 from amity.app.folder import DataFolder
-from amity.app.loop import Loop
+from amity.app.loop import Hosts, Loop
 from amity.flow.ticks import TICK_TOPIC
 from amity.kernel.clock import HOUR_MS, VirtualBusinessClock, from_iso
 from amity.kernel.errors import Invalid, Unavailable
@@ -66,7 +66,7 @@ class Server:
         """Append a tick; the worker is away."""
         core = open_core(self.folder, clock=clock, writer=HTTP_WRITER)
         try:
-            ClockAdvance(core.clock, core.log, wake=_nothing, wait=lambda _: None).advance(body)
+            ClockAdvance(core.clock, core.log, wait=lambda _: None).advance(body)
         finally:
             core.close()
 
@@ -75,7 +75,7 @@ class Server:
         core = open_core(self.folder, clock=clock, writer=WORKER_WRITER)
         try:
             loop = Loop(
-                timed=hosts, sinks=[], clock=core.clock, system=core.system, log=core.log,
+                Hosts(hosts), clock=core.clock, system=core.system, log=core.log,
                 state=core.state,
             )  # fmt: skip
             while loop.turn():
@@ -129,7 +129,7 @@ def test_a_later_start_is_a_tick_too(tmp_path: Path) -> None:
 def test_a_time_out_of_reach_leaves_the_clock_alone(body: dict[str, str]) -> None:
     """A time before now or after the last year that can be written is refused without a trace."""
     clock, log = VirtualBusinessClock(T0), MemoryLog()
-    advance = ClockAdvance(clock, log, wake=_nothing, wait=lambda _: None)
+    advance = ClockAdvance(clock, log, wait=lambda _: None)
 
     with pytest.raises(Invalid):
         advance.advance(body)
@@ -145,13 +145,9 @@ def test_a_tick_that_cannot_be_written_does_not_move_the_clock() -> None:
             raise Unavailable
 
     clock = VirtualBusinessClock(T0)
-    advance = ClockAdvance(clock, FullLog(), wake=_nothing, wait=lambda _: None)
+    advance = ClockAdvance(clock, FullLog(), wait=lambda _: None)
 
     with pytest.raises(Unavailable):
         advance.advance({"advance": "PT1H"})
 
     assert clock.now_ms() == T0
-
-
-def _nothing() -> None:
-    """The worker is away."""

@@ -21,7 +21,7 @@ LISTENS = f"{LAGS}; sys.stdin.read()"
 def link(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerLink]:
     """A link that does not wait long between workers."""
     monkeypatch.setattr(worker_link, "RESTART_PAUSE_S", 0.01)
-    made = WorkerLink([], RealSystemClock())
+    made = WorkerLink("platform", [], RealSystemClock())
     yield made
     made.stop(5)
 
