@@ -39,8 +39,14 @@ class SqliteTables:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A write transaction."""
-        with self._turn.take(), _telling(), self._writes.begin() as connection:
+        with self.turn(), self._writes.begin() as connection:
             yield connection
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The turn to write, for a writer with a connection of its own to the same file."""
+        with self._turn.take(), _telling():
+            yield
         self._told = None
 
     @contextmanager
