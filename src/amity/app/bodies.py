@@ -14,6 +14,7 @@ import orjson
 import re2
 
 from amity.app.problems import answer
+from amity.kernel.depth import deeper_than
 from amity.kernel.errors import AmityError, Invalid, TooLarge
 from amity.kernel.limits import BODY_BYTES_MAX, JSON_DEPTH_MAX
 
@@ -63,7 +64,7 @@ def check_json(body: bytes) -> None:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadBody(f"the body is no JSON: {error}") from error
-    if body.count(b"{") + body.count(b"[") > JSON_DEPTH_MAX and _deeper(value, JSON_DEPTH_MAX):
+    if deeper_than(JSON_DEPTH_MAX, value, body):
         raise BadBody(f"the body nests deeper than {JSON_DEPTH_MAX} levels")
     if _LONG_NUMBER.search(body):
         json.loads(body, parse_int=_integer)
@@ -74,18 +75,6 @@ def _integer(digits: str) -> int:
     if number is None or number.bit_length() > _INTEGER_BITS_MAX:
         raise BadBody(f"{digits[:40]} is a larger number than can be kept; send it as a text")
     return number
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    level = [value]
-    for _ in range(levels):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-    return bool(level)
 
 
 def _header(scope: Message, wanted: bytes) -> bytes:

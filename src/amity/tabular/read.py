@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from amity.kernel.depth import deeper_than
 from amity.kernel.limits import BATCH_FILE_BYTES_MAX, JSON_DEPTH_MAX
 from amity.tabular.errors import EmptyFile, FileTooLarge, NoHeader, Unreadable
 from amity.tabular.formats import CsvDialect, InputFormat
@@ -137,8 +138,7 @@ def _json_row(line: int, raw: bytes) -> Row:
 def _object_row(line: int, raw: bytes, value: Any) -> Row:
     if not isinstance(value, dict):
         return Row(line, raw, None, f"a record is a JSON object, not {_kind(value)}")
-    # Counting brackets is cheap; only a suspicious row is walked.
-    if raw.count(b"{") + raw.count(b"[") > JSON_DEPTH_MAX and not _shallow(value, JSON_DEPTH_MAX):
+    if deeper_than(JSON_DEPTH_MAX, value, raw):
         return Row(line, raw, None, f"nested deeper than {JSON_DEPTH_MAX} levels")
     return Row(line, raw, value, None)
 
@@ -146,20 +146,6 @@ def _object_row(line: int, raw: bytes, value: Any) -> Row:
 def _kind(value: Any) -> str:
     names = {str: "a text", bool: "a truth value", list: "an array", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-def _shallow(value: Any, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-        if not level:
-            return True
-    return False
 
 
 def _json_array(path: Path, limits: ReadLimits) -> Iterator[Row]:

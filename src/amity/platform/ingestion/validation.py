@@ -16,6 +16,7 @@ import jsonschema_rs
 import orjson
 
 from amity.kernel.clock import BusinessClock, to_iso
+from amity.kernel.depth import deeper_than
 from amity.kernel.limits import (
     EVENT_BYTES_MAX,
     EVENT_FUTURE_MS_MAX,
@@ -114,7 +115,7 @@ class RecordValidator:
         violations: list[Violation] = []
         if b'""' in raw or b"null" in raw:
             violations += islice(_empty_values(body), VIOLATIONS_MAX)
-        if raw.count(b"{") + raw.count(b"[") > JSON_DEPTH_MAX and _depth(body) > JSON_DEPTH_MAX:
+        if deeper_than(JSON_DEPTH_MAX, body, raw):
             message = f"the record is nested deeper than {JSON_DEPTH_MAX} levels"
             violations.append(Violation("", "depth", message))
         if self.behavior == "time-series":
@@ -251,7 +252,7 @@ def parsed(raw: bytes) -> tuple[Any, Violation | None]:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         return None, Violation("", "json", f"not JSON: {error}")
-    if not _plainly_shallow(raw) and _depth(value) > _ENVELOPE_DEPTH_MAX:
+    if not _plainly_shallow(raw) and deeper_than(_ENVELOPE_DEPTH_MAX, value):
         message = f"the message is nested deeper than {_ENVELOPE_DEPTH_MAX} levels"
         return None, Violation("", "depth", message)
     return value, None
@@ -317,20 +318,6 @@ def _empty_values(value: Any, path: tuple[Any, ...] = ()) -> Iterator[Violation]
     elif isinstance(value, list):
         for at, inner in enumerate(value):
             yield from _empty_values(inner, (*path, at))
-
-
-def _depth(value: Any) -> int:
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-    return depth
 
 
 def _kind(value: Any) -> str:
