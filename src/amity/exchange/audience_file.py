@@ -6,8 +6,6 @@ reader begins with the manifest and believes a part only after counting it.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,14 +28,11 @@ from amity.exchange.manifest import (
     manifest_name,
 )
 from amity.exchange.names import NameFacts, file_name
+from amity.exchange.parts import check_totals, part_rows
 from amity.kernel.clock import to_iso
-from amity.tabular.errors import EmptyFile, Unreadable
-from amity.tabular.read import Row, rows
+from amity.tabular.read import Row
 from amity.tabular.write import CsvWriter, JsonLinesWriter, ParquetWriter, TableWriter, Written
-from amity.transports.errors import NoSuchFile
 from amity.transports.ports import Store
-
-_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,15 +188,10 @@ def audience_rows(store: Store, manifest: Manifest, spool: Path) -> Iterator[Row
     Reading changes nothing in the store. A part that differs from the manifest raises
     `ManifestDiffers`: it lies, was changed, or is being replaced by a newer export.
     """
-    _check_totals(manifest)
+    check_totals(manifest.export_results, manifest.rows)
     file = manifest.format.file()
-    spool.mkdir(parents=True, exist_ok=True)
     for result in manifest.export_results:
-        with tempfile.TemporaryDirectory(prefix="import-", dir=spool) as folder:
-            part = Path(folder) / "part"
-            _fetch(store, result, part)
-            _check_text(result, part, packed=file.packed)
-            yield from _counted(result, part, file)
+        yield from part_rows(store, result, spool, form=file.input_format, packed=file.packed)
 
 
 def check_manifest(store: Store, manifest: Manifest, spool: Path) -> None:
@@ -212,61 +202,3 @@ def check_manifest(store: Store, manifest: Manifest, spool: Path) -> None:
         named = set(row.value or {}) - set(manifest.columns)
         if named and manifest.format.kind != "json_lines":
             raise ManifestDiffers(f"there is a column {min(named)!r} the manifest does not name")
-
-
-def _check_totals(manifest: Manifest) -> None:
-    results = manifest.export_results
-    names = [result.path for result in results]
-    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
-    if twice is not None:
-        raise ManifestDiffers(f"the manifest names {twice} twice")
-    total = sum(result.rows for result in results)
-    if total != manifest.rows:
-        raise ManifestDiffers(f"the files have {total} rows by the manifest, not {manifest.rows}")
-
-
-def _fetch(store: Store, result: ExportResult, part: Path) -> None:
-    try:
-        with store.open(result.path) as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target, _COPY_BYTES)
-    except NoSuchFile:
-        raise ManifestDiffers(f"{result.path} is in the manifest and not in the store") from None
-    _compare(result, "bytes stored", result.size, part.stat().st_size)
-
-
-def _check_text(result: ExportResult, part: Path, *, packed: bool) -> None:
-    digest, size = hashlib.sha256(), 0
-    try:
-        with gzip.open(part) if packed else part.open("rb") as text:
-            while chunk := text.read(_COPY_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-                if size > result.bytes:
-                    break
-    except (OSError, EOFError) as wrong:
-        raise ManifestDiffers(f"{result.path} cannot be unpacked: {wrong}") from None
-    _compare(result, "bytes", result.bytes, size)
-    _compare(result, "as sha256", result.sha256, digest.hexdigest())
-
-
-def _counted(result: ExportResult, part: Path, file: AudienceFile) -> Iterator[Row]:
-    count = 0
-    try:
-        for row in rows(part, file.input_format):
-            count += 1
-            yield row
-    except EmptyFile:
-        pass  # a file set of nobody: the header alone
-    except Unreadable as wrong:
-        raise ManifestDiffers(f"{result.path} cannot be read: {wrong}") from None
-    _compare(result, "rows", result.rows, count)
-
-
-def _compare(result: ExportResult, what: str, said: int | str, found: int | str) -> None:
-    if said != found:
-        raise ManifestDiffers(
-            f"{result.path} has {found} {what}; its manifest says {said}",
-            path=result.path,
-            said=said,
-            found=found,
-        )
