@@ -157,7 +157,7 @@ def _parts(schema: Schema, whole: Schema) -> None:
 
 
 _NAMED: dict[str, Callable[[Schema], list[str]]] = {
-    "attributes": lambda one: [part.name for part in (*one.attributes, *one.links)],
+    "attributes": lambda one: [a.name for a in one.attributes] + [b.name for b in one.links],
     "enumerations": lambda one: [part.name for part in one.enumerations],
     "keys": lambda one: [part.name for part in one.keys],
 }
