@@ -11,7 +11,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from amity.access.guard import PUBLIC_PATHS, Needs
+from amity.access.guard import PUBLIC_PATHS, Needs, Signed
 from amity.access.principal import Permission
 from amity.app.folder import DataFolder
 from amity.app.http_side import build_http
@@ -47,13 +47,31 @@ def asked(route: BaseRoute) -> set[str]:
     return permissions(route.dependant) if isinstance(route, APIRoute) else set()
 
 
+def for_holders(route: BaseRoute) -> bool:
+    """Whether a route lets in whoever holds a signed link."""
+    own = route.dependant.dependencies if isinstance(route, APIRoute) else []
+    return any(isinstance(one.call, Signed) for one in own)
+
+
 def test_every_route_is_guarded(control: FastAPI) -> None:
-    """A route asks for a permission or is one of the few public ones."""
+    """A route asks for a permission, for a signed link, or is one of the few public ones."""
     routes = list(every(control.routes))
-    open_ones = {getattr(route, "path", "") for route in routes if not asked(route)}
+    open_ones = {
+        getattr(route, "path", "")
+        for route in routes
+        if not asked(route) and not for_holders(route)
+    }
 
     assert len(routes) > 50
     assert open_ones <= PUBLIC_PATHS
+
+
+def test_signed_routes_hold_a_token(control: FastAPI) -> None:
+    """A route for holders of a signed link has the link's token in its path, and no permission."""
+    routes = [route for route in every(control.routes) if for_holders(route)]
+
+    assert [] == [route for route in routes if "{token}" not in getattr(route, "path", "")]
+    assert [] == [route for route in routes if asked(route)]
 
 
 def test_permissions_exist(control: FastAPI) -> None:
