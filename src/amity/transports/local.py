@@ -16,9 +16,7 @@ from amity.kernel.ids import digest
 from amity.kernel.registry import Spec
 from amity.transports.errors import BadPath, NoSuchFile
 from amity.transports.outbound import Outbound
-from amity.transports.ports import Stat, Store, checked
-
-_UNFINISHED = ".amity-part"
+from amity.transports.ports import UNFINISHED, Stat, Store, checked, is_unfinished
 
 
 class LocalConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +40,7 @@ class LocalStore:
         target = self._at(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         self._inside(target.parent, path)
-        draft = target.with_name(f".{digest(target.name)}{_UNFINISHED}")
+        draft = target.with_name(f".{digest(target.name)}{UNFINISHED}")
         with _alone(draft) as file:
             try:
                 if isinstance(data, Path):
@@ -78,7 +76,7 @@ class LocalStore:
             for name in names:
                 full = Path(folder) / name
                 path = full.relative_to(self._folder).as_posix()
-                if path.startswith(prefix) and not _is_unfinished(name) and full.is_file():
+                if path.startswith(prefix) and not is_unfinished(name) and full.is_file():
                     found.append((path, full))
         return (_stat(path, full) for path, full in sorted(found))
 
@@ -97,10 +95,8 @@ class LocalStore:
     def _at(self, path: str) -> Path:
         full = self._folder / checked(path)
         self._inside(full, path)
-        if _is_unfinished(full.name):
-            raise BadPath(
-                f"{path!r}: names that end in {_UNFINISHED} are taken by unfinished files"
-            )
+        if is_unfinished(full.name):
+            raise BadPath(f"{path!r}: names that end in {UNFINISHED} are taken by unfinished files")
         return full
 
     def _inside(self, full: Path, path: str) -> None:
@@ -127,10 +123,6 @@ def _still_there(file: IO[bytes], draft: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), draft.lstat())
     except FileNotFoundError:
         return False
-
-
-def _is_unfinished(name: str) -> bool:
-    return name.startswith(".") and name.endswith(_UNFINISHED)
 
 
 def _stat(path: str, full: Path) -> Stat:

@@ -19,6 +19,10 @@ NAME_BYTES_MAX = 255
 """The longest file name. Behaviour: platform-activation.md §4.5."""
 
 
+UNFINISHED = ".amity-part"
+"""How the hidden names end of files that are not whole yet. No store lists or opens them."""
+
+
 class Stat(NamedTuple):
     """What is known of a file without reading it."""
 
@@ -69,3 +73,12 @@ def checked(path: str) -> str:
     if long:
         raise BadPath(f"a file name has at most {NAME_BYTES_MAX} bytes: {long[0][:60]!r}…")
     return path
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file of this name is one that is not whole yet.
+
+    >>> is_unfinished(".1f.amity-part")
+    True
+    """
+    return name.startswith(".") and name.endswith(UNFINISHED)
