@@ -1,0 +1,75 @@
+"""Who carries out the exports that somebody has asked for?
+
+A host of the campaign's worker: what has begun is finished there, also what a crash interrupted.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from amity.campaign.exports.service import LogExports
+from amity.kernel.clock import SystemClock
+from amity.kernel.errors import Terminal, Transient
+
+RETRY_S_MIN = 5.0
+RETRY_S_MAX = 300.0
+"""Between two tries when the place cannot be reached. Ours."""
+
+LOG = structlog.get_logger()
+
+
+class ExportHost:
+    """Finishes the exports that have begun, one at a call.
+
+    Args:
+        exports: The exports.
+        system: Times the wait after a failure that passes.
+    """
+
+    name = "log_exports"
+
+    def __init__(self, *, exports: LogExports, system: SystemClock) -> None:
+        self._exports = exports
+        self._system = system
+        self._tries = 0
+        self._not_before_s = 0.0
+
+    def run_once(self, now_ms: int, limit: int = 1) -> int:  # noqa: ARG002 - the port's
+        """Carry out the oldest one; 1 when it is done, 0 when there is none or it must wait."""
+        if self._system.monotonic_s() < self._not_before_s:
+            return 0
+        waiting = self._exports.under_way()
+        if not waiting:
+            return 0
+        export = waiting[0]
+        try:
+            self._exports.carry_out(export.id)
+        except Terminal as error:
+            LOG.warning("a log export failed", kind=export.kind, error=error.message)
+        except Transient as error:
+            self._back_off(error)
+            return 0
+        self._tries, self._not_before_s = 0, 0.0
+        return 1
+
+    def fire_due(self, to_ms: int) -> int:  # noqa: ARG002 - it has no timers
+        """Nothing: it has no timers."""
+        return 0
+
+    def next_due(self) -> int | None:
+        """Never: it has no timers."""
+        return None
+
+    def lag(self) -> int:
+        """Exports that are not done."""
+        return len(self._exports.under_way())
+
+    def positions(self) -> dict[str, dict[int, int]]:
+        """It reads no topic."""
+        return {}
+
+    def _back_off(self, error: Transient) -> None:
+        wait_s = max(min(RETRY_S_MIN * 2.0**self._tries, RETRY_S_MAX), error.retry_after_s)
+        self._tries += 1
+        self._not_before_s = self._system.monotonic_s() + wait_s
+        LOG.warning("a log export waits to try again", error=error.message)
