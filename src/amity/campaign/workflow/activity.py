@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 import sqlalchemy as sa
 
+from amity.kernel.clock import LATEST_MS
 from amity.kernel.registry import Spec
 from amity.storage.ports import WorkFiles
 
@@ -25,6 +26,9 @@ Effect = Literal["transactional", "named", "intent"]
 whose names depend on the task alone, so that writing one again replaces it. `intent`: messages; what
 was about to be sent is written down first and never done twice.
 """
+
+SIGNALLED = LATEST_MS
+"""A time that never comes: only a signal makes the task run again."""
 
 ColumnType = Literal["long", "double", "string", "date", "datetime", "boolean"]
 
@@ -77,12 +81,20 @@ class Task:
         workflow: Id of the workflow.
         id: Id of the task; the same again when it is run again after a crash.
         activity: Name of the activity in the graph.
-        inputs: Inbound transition's activity name → its table, for those that have one.
+        inputs: Inbound transition's activity name → its table, for those that have one; of two
+            transitions from the same activity each is ``activity.output``.
         vars: Event variables of the inbound transitions.
         instance_vars: Variables of the workflow instance.
         memory: What this activity kept at its last end (`Done.memory`), e.g. an incremental cursor.
-        now_ms: Business time at which the task was begun; the same when it is run again.
-        attempt: 1 at first.
+        now_ms: Business time at which the task was begun; the same when it is run again after a
+            crash, a later one after `Later` or a transient error.
+        attempt: 1 at first; counts the tries that ended in a transient error.
+        since_ms: Business time at which the task was begun first, before any `Later`.
+        due_ms: The `at_ms` of the `Again` that made this task; None for one that was started.
+        time_zone: The workflow's, a name of the IANA database.
+        busy: An earlier run that this activity started is not over: a scheduler skips.
+        signal: What somebody outside has sent to this activity, oldest first, one at a time; it is
+            used up by `Done` and `Again`.
         journal: Writes a line into the workflow's journal: level, text.
         stopped: True once an operator has asked to stop; long work looks from time to time.
     """
@@ -99,6 +111,11 @@ class Task:
     work: WorkFiles
     journal: Callable[[Literal["info", "warning", "error"], str], None]
     stopped: Callable[[], bool]
+    since_ms: int = 0
+    due_ms: int | None = None
+    time_zone: str = "UTC"
+    busy: bool = False
+    signal: Mapping[str, Any] | None = None
 
     @property
     def table(self) -> WorkTable:
@@ -112,6 +129,11 @@ class Task:
             )
         return next(iter(self.inputs.values()))
 
+    @property
+    def population(self) -> WorkTable | None:
+        """The only inbound table, if there is one: what an activity passes on that changes none."""
+        return self.table if self.inputs else None
+
     def name(self, transition: str) -> str:
         """The work file for an outbound transition: depends on the task alone."""
         return f"wkf{self.workflow}_{self.id}_{transition}"
@@ -123,7 +145,10 @@ class Done:
 
     Attributes:
         outputs: Outbound transition → what goes along it; a transition left out is not taken.
-        excluded: Rows of the inputs that go nowhere, by reason.
+        excluded: Rows of the inputs that go nowhere, by reason. Where a table goes out, the rows of
+            the inputs must be the rows that go out and those excluded, or the task fails.
+        came_in: How many rows of the inputs that equation is about, where not simply all: the main
+            set of an exclusion, every copy of a fork, a row once per subset that overlaps.
         effects: Written to the campaign database in the transaction that marks the task done, with
             the inputs' work files attached under the aliases of `effects_inputs`.
         effects_inputs: Alias → work file.
@@ -134,6 +159,7 @@ class Done:
 
     outputs: Mapping[str, Out] = field(default_factory=dict)
     excluded: Sequence[Exclusion] = ()
+    came_in: int | None = None
     effects: Callable[[sa.Connection], object] | None = None
     effects_inputs: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[str, Any] | None = None
@@ -143,7 +169,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Later:
-    """Not yet: run the same task again at `at_ms` (business time). Nothing is held meanwhile."""
+    """Not yet: run the same task again at `at_ms` (business time). Nothing is held meanwhile.
+
+    At `SIGNALLED` it runs again only when a signal comes; before that a signal comes too.
+    """
 
     at_ms: int
     why: str
@@ -151,10 +180,13 @@ class Later:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """Take `outputs` now and run this activity anew at `at_ms`: a scheduler."""
+    """Take `outputs` now, as a run of their own, and run this activity anew at `at_ms`: a scheduler.
+
+    What lies after it until nothing is left to do is one run.
+    """
 
     at_ms: int | None
-    """None: never again."""
+    """None: never again. `SIGNALLED`: when a signal comes."""
 
     outputs: Mapping[str, Out] = field(default_factory=dict)
     memory: Mapping[str, Any] | None = None
@@ -192,3 +224,9 @@ class ActivitySpec(Spec[Activity]):
 
     persistent: bool = False
     """Starts by itself and stays: a scheduler."""
+
+    each: bool = False
+    """Runs for each inbound transition by itself, instead of once when all have come."""
+
+    pauses: bool = False
+    """Takes time, so a loop may lead through it."""

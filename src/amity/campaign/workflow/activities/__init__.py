@@ -1,1 +1,30 @@
-"""One file per kind of activity; the registry lists them."""
+"""What can a box of a workflow do? The registry of activities; one file each in this folder."""
+
+from __future__ import annotations
+
+from amity.campaign.workflow.activities import (
+    and_join,
+    end,
+    fork,
+    scheduler,
+    signal,
+    start,
+    test,
+    wait,
+)
+from amity.campaign.workflow.activity import Activity
+from amity.kernel.registry import Registry
+
+ACTIVITIES: Registry[Activity] = Registry(
+    "amity.activities",
+    (
+        and_join.SPEC,
+        end.SPEC,
+        fork.SPEC,
+        scheduler.SPEC,
+        signal.SPEC,
+        start.SPEC,
+        test.SPEC,
+        wait.SPEC,
+    ),
+)

@@ -1,0 +1,19 @@
+"""What does an installation lend its activities?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amity.campaign.recipients.schemas import CampaignSchemas
+from amity.kernel.clock import BusinessClock
+from amity.storage.ports import Tables, WorkFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """Services of the campaign side, each typed by the stage that owns it."""
+
+    clock: BusinessClock
+    schemas: CampaignSchemas
+    tables: Tables
+    work: WorkFiles
