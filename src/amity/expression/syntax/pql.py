@@ -18,6 +18,7 @@ import msgspec
 from amity.expression.errors import SyntaxFault, UnknownFunction
 from amity.expression.functions import FUNCTIONS
 from amity.expression.syntax.bounds import check_spelled
+from amity.expression.syntax.places import check_depth, check_length, place_of
 from amity.expression.times import FIXED, date_ms, unit_of
 from amity.expression.tree import (
     EVENTS,
@@ -41,12 +42,6 @@ from amity.expression.tree import (
 )
 from amity.expression.values import INT64_MAX, Instant
 
-TEXT_CHARS_MAX = 65_536
-"""An expression. Behaviour: platform-audiences.md §6 (64 kB)."""
-
-DEPTH_MAX = 120
-"""Nesting of an expression. Ours: deeper is an attack, not a rule."""
-
 _PARSER = lark.Lark.open(
     str(Path(__file__).with_name("pql.lark")),
     parser="lalr",
@@ -65,10 +60,7 @@ def parse(text: str) -> Node:
         SyntaxFault: With line, column, the place and a hint.
         UnknownFunction: For a function that there is not.
     """
-    if len(text) > TEXT_CHARS_MAX:
-        raise SyntaxFault(
-            f"the expression has {len(text)} characters; {TEXT_CHARS_MAX} is the most"
-        )
+    check_length(text)
     return _parse(text)
 
 
@@ -78,44 +70,21 @@ def _parse(text: str) -> Node:
         tree = _PARSER.parse(text)
     except lark.exceptions.UnexpectedInput as error:
         raise _fault(text, error) from error
-    _check_depth(tree)
+    check_depth(tree, "split it by let")
     node = _Reader(_Names()).start(tree)
     check_spelled(node)
     return node
 
 
-def _check_depth(tree: Any) -> None:
-    """Refuse what would make a recursion without end in sight, without recursion."""
-    level, depth = [tree], 0
-    while level:
-        depth += 1
-        below: list[Any] = []
-        for node in level:
-            children = [part for part in node.children if isinstance(part, lark.Tree)]
-            if depth + (len(children) if node.data == "operators" else 0) > DEPTH_MAX:
-                raise SyntaxFault(
-                    f"the expression nests deeper than {DEPTH_MAX} levels; split it by let"
-                )
-            below += children
-        level = below
-
-
 def _fault(text: str, error: lark.exceptions.UnexpectedInput) -> SyntaxFault:
-    at_end = isinstance(error, lark.exceptions.UnexpectedEOF) or (
-        isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END"
-    )
-    lines = text.split("\n") or [""]
-    line = len(lines) if at_end else error.line
-    column = len(lines[-1]) + 1 if at_end else error.column
-    shown = lines[line - 1] if 0 < line <= len(lines) else ""
-    start = max(column - 41, 0)
-    context = f"{shown[start : column + 39]}\n{' ' * (column - 1 - start)}^"
-    hint = _hint(text, error, at_end=at_end)
+    place = place_of(text, error)
+    hint = _hint(text, error, at_end=place.at_end)
     return SyntaxFault(
-        f"the expression does not parse at line {line}, column {column}: {hint}\n{context}",
-        line=line,
-        column=column,
-        context=context,
+        f"the expression does not parse at line {place.line}, column {place.column}: {hint}\n"
+        f"{place.context}",
+        line=place.line,
+        column=place.column,
+        context=place.context,
         hint=hint,
     )
 
