@@ -80,7 +80,7 @@ class Rows:
     schema: str = ""
     table: sa.FromClause | None = None
     key: sa.ColumnElement[Any] | None = None
-    columns: Mapping[str, Value] = {}
+    columns: Mapping[str, Value] = field(default_factory=dict)
 
 
 class Conditions:

@@ -21,8 +21,8 @@ class BadValue(Unprocessable):
     """A value cannot be kept in its attribute."""
 
 
-class UnknownRecipient(NotFound):
-    """There is no recipient of that id."""
+class UnknownRecord(NotFound):
+    """There is no record of that id."""
 
 
 class UnknownList(NotFound):

@@ -18,7 +18,7 @@ AttributeType = Literal[
 ]
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True):
+class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One value of an enumeration."""
 
     name: str
@@ -26,7 +26,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
 
 
-class Enumeration(msgspec.Struct, frozen=True, kw_only=True):
+class Enumeration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A closed list of values; stored by `value`, spoken of by `name`."""
 
     name: str
@@ -34,7 +34,7 @@ class Enumeration(msgspec.Struct, frozen=True, kw_only=True):
     default: str = ""
 
 
-class Attribute(msgspec.Struct, frozen=True, kw_only=True):
+class Attribute(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One column. `sqlname` "" follows the documented prefixes: ``sEmail``, ``iGender``, ``tsCreated``."""
 
     name: str
@@ -48,7 +48,7 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     policy: Literal["none", "email", "phone", "smartCase", "lowerCase", "upperCase"] = "none"
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
+class Key(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A key: a unique index. With `allow_empty` rows whose key is empty are left out of it."""
 
     name: str
@@ -56,7 +56,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     allow_empty: bool = False
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A link to one row of another table: a foreign key column ``<name>-id``, indexed."""
 
     name: str
@@ -65,7 +65,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     integrity: Literal["define", "normal", "own", "neutral"] = "normal"
 
 
-class Schema(msgspec.Struct, frozen=True, kw_only=True):
+class Schema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table. `autopk` adds ``id``; `extends` names the built-in whose table it adds to."""
 
     namespace: str

@@ -33,6 +33,7 @@ OPT_OUT_CHANGES = sa.Table(
     sa.Column("channel", sa.String(10), nullable=False),
     sa.Column("value", sa.Boolean, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("origin", sa.String(100), nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 """Each change of a flag, oldest first; `value` is what it became, `at` the row's ``lastModified``."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from amity.campaign.recipients.addresses import Channel, normalised
 from amity.campaign.recipients.builtin import (
     ADDRESS_STATUS,
     CHANNEL,
@@ -21,9 +22,9 @@ from amity.campaign.recipients.builtin import (
 from amity.campaign.recipients.enumerations import name_of, number_of
 from amity.campaign.recipients.errors import UnknownAddress
 from amity.campaign.recipients.schemas import CampaignSchemas
+from amity.campaign.recipients.values import row_shown
 from amity.kernel.clock import DAY_MS
 
-Channel = Literal["email", "sms", "phone", "paper", "mobile", "other"]
 Status = Literal["errors", "valid", "quarantine", "denylisted"]
 
 SOFT_ERRORS_MAX = 5
@@ -48,34 +49,7 @@ _FULL = number_of(FAILURE_REASON, "mailboxFull")
 _SOFT = number_of(FAILURE_TYPE, "soft")
 _HARD = number_of(FAILURE_TYPE, "hard")
 _LOOKUP_ADDRESSES = 500
-_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _STATUS = {one.name: int(one.value) for one in ADDRESS_STATUS.values}
-
-
-def normalised(address: str, channel: Channel = "email") -> str:
-    """The key of an address: quarantine does not depend on how it was typed.
-
-    Only letters a to z are made small, as SQL does in `key`.
-
-    >>> normalised(" Ann@Example.COM ")
-    'ann@example.com'
-    >>> normalised("0043 (1) 234-56", "sms")
-    '+43123456'
-    """
-    stripped = address.strip()
-    if channel == "email":
-        return stripped.translate(_LOWER)
-    if channel in {"sms", "phone"}:
-        digits = "".join(one for one in stripped if "0" <= one <= "9")
-        if stripped.startswith("+"):
-            return "+" + digits
-        return "+" + digits[2:] if digits.startswith("00") else digits
-    return stripped
-
-
-def key(address: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """The same of a column of e-mail addresses, to join ``nms:address`` in SQL."""
-    return sa.func.lower(sa.func.trim(address))
 
 
 class Quarantine:
@@ -188,6 +162,14 @@ class Quarantine:
             found |= {row.address: _named(row.status) for row in rows}
         return found
 
+    def find(
+        self, connection: sa.Connection, *, address: str, channel: Channel = "email"
+    ) -> dict[str, Any] | None:
+        """What is known of an address, as answers tell of it."""
+        at = sa.select(self._table).where(self._at([normalised(address, channel)], channel))
+        row = connection.execute(at).mappings().one_or_none()
+        return None if row is None else row_shown(self._schemas.schema("nms:address"), row)
+
     def release(
         self, connection: sa.Connection, *, address: str, now_ms: int, channel: Channel = "email"
     ) -> None:
@@ -222,7 +204,7 @@ class Quarantine:
             table.c.lastError.between(since_ms, until_ms),
         )
         if domain:
-            at &= table.c.domain == domain.strip().translate(_LOWER)
+            at &= table.c.domain == normalised(domain)
         return connection.execute(sa.update(table).where(at).values(_valid(now_ms))).rowcount
 
     def clean(self, connection: sa.Connection, *, now_ms: int) -> int:
