@@ -55,6 +55,10 @@ class Lists:
         rows = connection.execute(sa.select(group, count).order_by(group.c.name))
         return [_shown(row) for row in rows.mappings()]
 
+    def get(self, connection: sa.Connection, id: int) -> Json:
+        """One list with how many are on it."""
+        return next(one for one in self.all(connection) if one["id"] == id)
+
     def members(self, connection: sa.Connection, id: int, *, limit: int, after: int = 0) -> Page:
         """The recipients on a list, in the order of ids."""
         member, recipients = self._member, Records(self._schemas, "nms:recipient")

@@ -65,6 +65,10 @@ class Services:
         rows = connection.execute(sa.select(service, count).order_by(service.c.name)).mappings()
         return [values.row_shown(schema, row) | {"count": row["count"]} for row in rows]
 
+    def get(self, connection: sa.Connection, id: int) -> Json:
+        """One service."""
+        return self._records.get(connection, id)
+
     def subscribe(
         self,
         connection: sa.Connection,
