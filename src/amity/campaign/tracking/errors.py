@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amity.kernel.errors import NotFound, Unprocessable
+from amity.kernel.errors import Invalid, NotFound, Unprocessable
 
 
 class BadReturn(Unprocessable):
@@ -33,3 +33,7 @@ class UnknownReturn(NotFound):
 
 class UnknownText(NotFound):
     """There is no qualification of that id."""
+
+
+class BadOverrule(Invalid):
+    """The word on a text is none."""

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from starlette.concurrency import run_in_threadpool
 
 from amity.campaign.delivery.links import Link, LinkKind, LinkSigner
+from amity.campaign.delivery.rewriting import URL_MIRROR, URL_OPEN, URL_OPT_OUT
 from amity.campaign.tracking.limits import Flood
 from amity.campaign.tracking.machines import is_machine, shortened
 from amity.campaign.tracking.messages import About, Messages
@@ -30,8 +31,12 @@ from amity.storage.ports import Entry
 
 Append = Callable[[Sequence[Entry]], Awaitable[None]]
 
-OPEN_URL = 1
-"""Number of the open among the URLs of a delivery. Behaviour: campaign.md §1.10."""
+NUMBERS: Mapping[HitKind, int] = {
+    "open": URL_OPEN,
+    "optOut": URL_OPT_OUT,
+    "mirror": URL_MIRROR,
+}
+"""The URL of a delivery that a link without a number stands for."""
 
 _CONTROL = dict.fromkeys([*range(32), 127])
 
@@ -97,24 +102,22 @@ class LinkDoor:
     async def record(self, kind: HitKind, link: Link, asking: Asking) -> None:
         """Make a hit durable, unless this link has been followed implausibly often."""
         now_ms = self.clock.now_ms()
-        number = OPEN_URL if kind == "open" else link.url
+        number = NUMBERS.get(kind, link.url)
         if self.flood.take((link.kind, link.broadlog, number), now_ms):
-            await self._append(self._hit(self.ids.hex(32), kind, link, asking, url=number))
+            await self._append(self._hit(self.ids.hex(32), kind, link, asking))
 
     async def opt_out(self, link: Link, asking: Asking, how: str) -> None:
         """Make an opt-out durable; the same message opts out once, however often it is asked."""
         name = digest("optOut", str(link.delivery), str(link.broadlog))
         await self._append(self._hit(name, "optOut", link, asking, how=how))
 
-    def _hit(
-        self, name: str, kind: HitKind, link: Link, asking: Asking, *, url: int = 0, how: str = ""
-    ) -> Hit:
+    def _hit(self, name: str, kind: HitKind, link: Link, asking: Asking, *, how: str = "") -> Hit:
         return Hit(
             id=name,
             kind=kind,
             broadlog=link.broadlog,
             delivery=link.delivery,
-            url=url,
+            url=NUMBERS.get(kind, link.url),
             at_ms=self.clock.now_ms(),
             user_agent=asking.user_agent,
             ip=asking.ip,

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from amity.access.guard import signed
 from amity.campaign.tracking import pages
 from amity.campaign.tracking.link_door import Asking, LinkDoor
-from amity.kernel.errors import NotFound, TooLarge
+from amity.kernel.errors import NotFound, TooLarge, Unprocessable
 
 FORM_BYTES_MAX = 8 * 1024
 """Body of a request to unsubscribe. Ours: it holds one word."""
@@ -72,7 +72,7 @@ async def _or_lost(answer: Awaitable[Response]) -> Response:
     """The answer, or a page for people where a link leads nowhere."""
     try:
         return await answer
-    except NotFound:
+    except (NotFound, Unprocessable):
         return _html(pages.not_ours(), status=404)
 
 

@@ -7,7 +7,7 @@ none, so nobody can make one that leads elsewhere.
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import re2
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from amity.campaign.tracking.errors import NotOurs
 from amity.storage.ports import Tables
 
 _CONTROL = re2.compile(r"[\x00-\x20\x7f\\]")
+_AS_IS = ":/%#?=@[]!$&'()*+,;"
 _FIXED_HOST = re2.compile(r"(?i)^https?://[^/?#{}@\\\s]+")
 
 
@@ -112,7 +113,7 @@ def checked(target: str, host: str) -> str:
         same = False
     if not same or _CONTROL.search(target):
         raise NotOurs
-    return target
+    return quote(target, safe=_AS_IS)
 
 
 def masked(address: str) -> str:

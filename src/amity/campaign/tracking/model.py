@@ -58,7 +58,6 @@ class Return(msgspec.Struct, frozen=True, kw_only=True):
         to: Local part it was sent to.
         broadlog: The delivery log its signed address names; 0 for the mailbox of complaints.
         delivery: That log's delivery.
-        unsubscribe: It was sent to the address that unsubscribes.
         raw: The mail, up to `RETURN_BYTES_KEPT`.
     """
 
@@ -66,7 +65,6 @@ class Return(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     broadlog: int = 0
     delivery: int = 0
-    unsubscribe: bool = False
     sender: str = ""
     peer: str = ""
     at_ms: int

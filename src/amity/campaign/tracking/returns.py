@@ -1,7 +1,7 @@
 """What does a mail that came back say?
 
 Pure. Reports in the standard forms come first: DSN (RFC 3464) and ARF (RFC 5965), then replies of
-machines, then the older forms that mail servers still write. What is read here is foreign: it names
+machines and wishes to unsubscribe, then the older forms that mail servers still write. What is read here is foreign: it names
 addresses and reasons, but which message it is about only a signed address says.
 Behaviour: campaign.md §1.9, §3; shape: docs/adr/0018-tracking-and-returns.md.
 """
@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import re2
 from flufl.bounce import all_failures
 
+from amity.campaign.delivery.message import UNSUBSCRIBE_SUBJECT
 from amity.campaign.delivery.qualification import cleaned
 from amity.campaign.tracking.errors import BadReturn, NoReport
 
@@ -34,7 +35,9 @@ LINE_CHARS_MAX = 400
 
 REFERENCES_MAX = 20
 
-ReportKind = Literal["failed", "delayed", "delivered", "complaint", "notSpam", "autoReply"]
+ReportKind = Literal[
+    "failed", "delayed", "delivered", "complaint", "notSpam", "autoReply", "unsubscribe"
+]
 
 
 class Verdict(NamedTuple):
@@ -85,22 +88,15 @@ def read(raw: bytes) -> Report:
         _delivery_status(message)
         or _feedback(message)
         or _answered_by_machine(message)
+        or _unsubscribed(message)
         or _older_form(message, raw)
     )
     if not verdicts:
         raise NoReport(
-            "the mail is no delivery report, complaint or automatic reply: read it and answer it "
+            "the mail is no delivery report, complaint, automatic reply or unsubscription: answer it "
             f"yourself; its subject is {_subject(message)[:100]!r}"
         )
     return Report(tuple(verdicts), _references(raw))
-
-
-def is_automatic(raw: bytes) -> bool:
-    """Whether a mail was written by a machine: nothing it asks for is done."""
-    message = message_from_bytes(_checked(raw))
-    return bool(_delivery_status(message) or _feedback(message) or _is_auto_reply(message)) or bool(
-        _DAEMON.search(_header(message, "From"))
-    )
 
 
 def _checked(raw: bytes) -> bytes:
@@ -210,6 +206,14 @@ def _answered_by_machine(message: Message) -> list[Verdict]:
     if _DAEMON.search(_header(message, "From")) or not _is_auto_reply(message):
         return []
     return [Verdict("autoReply", text=cleaned(_subject(message)))]
+
+
+def _unsubscribed(message: Message) -> list[Verdict]:
+    """A mail of a person, or of a program on a person's word, to the address of the message."""
+    if _DAEMON.search(_header(message, "From")):
+        return []
+    asked = _subject(message).strip().lower() == UNSUBSCRIBE_SUBJECT
+    return [Verdict("unsubscribe")] if asked else []
 
 
 def _is_auto_reply(message: Message) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
+from amity.campaign.tracking.model import Return
+from amity.campaign.tracking.returns import Verdict
 from amity.storage.ports import LogRecord, Tables
 
 METADATA = sa.MetaData()
@@ -63,3 +65,28 @@ def note_read(connection: sa.Connection, sink: str, records: Iterable[LogRecord]
         moved = connection.execute(sa.update(POSITION).where(there).values(next=end))
         if moved.rowcount == 0:
             connection.execute(sa.insert(POSITION).values(next=end, **key))
+
+
+def has_return(connection: sa.Connection, id: str) -> bool:
+    """Whether something was made of this mail already."""
+    return connection.execute(sa.select(RETURN.c.id).where(RETURN.c.id == id)).first() is not None
+
+
+def note_return(
+    connection: sa.Connection, back: Return, told: tuple[str, Verdict], message_id: int
+) -> None:
+    """Write down what a mail was found to be."""
+    kind, verdict = told
+    connection.execute(
+        sa.insert(RETURN).values(
+            id=back.id,
+            date=back.at_ms,
+            kind=kind,
+            broadLogId=back.broadlog,
+            deliveryId=back.delivery,
+            code=verdict.code,
+            enhanced=verdict.enhanced,
+            text=verdict.text,
+            msgId=message_id,
+        )
+    )

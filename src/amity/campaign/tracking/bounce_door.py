@@ -1,0 +1,204 @@
+"""How does a mail that comes back get in?
+
+By SMTP, on the event loop that serves HTTP. A recipient is a signed envelope sender of ours or one of
+a few fixed mailboxes; anything else is refused while it is named. A mail is acknowledged once it is durable in the log, so a crash leaves it with the sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from amity.campaign.delivery.errors import BadLink
+from amity.campaign.delivery.links import LinkSigner
+from amity.campaign.tracking.link_door import Append
+from amity.campaign.tracking.model import (
+    RETURN_BYTES_KEPT,
+    RETURN_BYTES_MAX,
+    RETURNS_TOPIC,
+    Return,
+    encoded,
+)
+from amity.kernel.clock import BusinessClock
+from amity.kernel.errors import Transient
+from amity.kernel.ids import digest
+from amity.storage.keys import pack
+from amity.storage.ports import Entry
+
+MAILBOXES = frozenset({"fbl", "abuse", "postmaster"})
+"""Fixed mailboxes: complaints of providers, and the one that every mail server has (RFC 5321)."""
+
+CONNECTIONS_MAX = 200
+"""Open at a time; one more is told to come later. Ours."""
+
+CONNECTION_BYTES_MAX = 64 * 1024 * 1024
+"""What one connection may send before it is cut. Ours: the protocol reader keeps an endless line."""
+
+IDLE_S_MAX = 60.0
+RECIPIENTS_MAX = 20
+COMMANDS_MAX = {"*": 2_000}
+"""Commands of one connection. Ours."""
+
+
+def opened(signer: LinkSigner, local: str) -> tuple[int, int]:
+    """Delivery log and delivery a mail to this local part is about, (0, 0) for a fixed mailbox.
+
+    `BadLink` when it is none of ours.
+    """
+    return (0, 0) if local.lower() in MAILBOXES else signer.open_verp(local)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Handler:
+    """What the protocol asks of us, command by command."""
+
+    append: Append
+    signer: LinkSigner
+    clock: BusinessClock
+    domain: str
+
+    async def handle_RCPT(  # noqa: N802, PLR0917 - the protocol's name and parameters
+        self,
+        server: SMTP,  # noqa: ARG002 - the protocol's own signature
+        session: Session,  # noqa: ARG002
+        envelope: Envelope,
+        address: str,
+        rcpt_options: list[str],
+    ) -> str:
+        """Take an address of ours, refuse any other: nothing is passed on from here."""
+        local, _, domain = address.strip("<>").rpartition("@")
+        if domain.lower() != self.domain.lower():
+            return "550 5.7.1 This server takes only what comes back to its own messages"
+        try:
+            opened(self.signer, local)
+        except BadLink:
+            return "550 5.1.1 No message of ours has this address"
+        if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:
+            return "452 4.5.3 Too many recipients at once"
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(rcpt_options)
+        return "250 2.1.5 Ok"
+
+    async def handle_DATA(  # noqa: N802 - the protocol's name
+        self,
+        server: SMTP,  # noqa: ARG002 - the protocol's own signature
+        session: Session,
+        envelope: Envelope,
+    ) -> str:
+        """Acknowledge once it is durable."""
+        try:
+            await self.append([self._entry(session, envelope, to) for to in envelope.rcpt_tos])
+        except Transient as error:
+            return f"451 4.3.0 {error.message}"
+        return "250 2.0.0 Ok: it is kept"
+
+    def _entry(self, session: Session, envelope: Envelope, to: str) -> Entry:
+        local = to.strip("<>").rpartition("@")[0].lower()
+        broadlog, delivery = opened(self.signer, local)
+        content = envelope.original_content or b""
+        peer = session.peer[0] if session.peer else ""
+        returned = Return(
+            id=digest(local, hashlib.sha256(content).hexdigest()),
+            to=local,
+            broadlog=broadlog,
+            delivery=delivery,
+            sender=(envelope.mail_from or "")[:320],
+            peer=str(peer),
+            at_ms=self.clock.now_ms(),
+            raw=content[:RETURN_BYTES_KEPT],
+        )
+        return Entry(RETURNS_TOPIC, pack(broadlog), encoded(returned))
+
+
+class _Server(SMTP):
+    """One connection, with bounds that the library has none for."""
+
+    line_length_limit = 8 * 1024
+    """Servers return lines longer than RFC 5321 allows."""
+
+    def __init__(self, handler: _Handler, held: set[_Server]) -> None:
+        super().__init__(
+            handler,
+            data_size_limit=RETURN_BYTES_MAX,
+            enable_SMTPUTF8=True,
+            hostname=handler.domain,
+            ident="Amity",
+            timeout=IDLE_S_MAX,
+            command_call_limit=dict(COMMANDS_MAX),
+            loop=asyncio.get_running_loop(),
+        )
+        self._held = held
+        self._received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Serve it, unless too many are open."""
+        if len(self._held) >= CONNECTIONS_MAX and isinstance(transport, asyncio.Transport):
+            transport.write(b"421 4.3.2 Too many connections, try again later\r\n")
+            transport.close()
+            return
+        self._held.add(self)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut who sends without end."""
+        if self not in self._held:
+            return
+        self._received += len(data)
+        if self._received > CONNECTION_BYTES_MAX:
+            if isinstance(self.transport, asyncio.Transport):
+                self.transport.abort()
+            return
+        super().data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Nothing more comes."""
+        return super().eof_received() if self in self._held else None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """One fewer."""
+        if self in self._held:
+            self._held.discard(self)
+            super().connection_lost(error)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.transport is not None:
+            self.transport.close()
+
+
+class BounceDoor:
+    """Listens for mails that come back.
+
+    Args:
+        append: Returns once entries are durable in the log.
+        signer: Opens the signed addresses.
+        clock: Stamps what comes.
+        domain: What stands after the @ of envelope senders; the name it greets with.
+    """
+
+    def __init__(
+        self, *, append: Append, signer: LinkSigner, clock: BusinessClock, domain: str
+    ) -> None:
+        self._handler = _Handler(append=append, signer=signer, clock=clock, domain=domain)
+        self._open: set[_Server] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen on the running event loop; the port it got."""
+        make: Callable[[], _Server] = lambda: _Server(self._handler, self._open)  # noqa: E731
+        self._server = await asyncio.get_running_loop().create_server(make, host, port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take no more; who is in the midst of a mail will send it again."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._open):
+            connection.close()
+        await self._server.wait_closed()
+        self._server = None
