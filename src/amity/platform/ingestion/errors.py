@@ -51,3 +51,7 @@ class FileTooLarge(TooLarge):
 
 class UnknownWriteKey(Unauthorized):
     """The write key is not known."""
+
+
+class BadSourceFlow(Invalid):
+    """The connection or flow leads from no source to a dataset."""
