@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import asyncssh
+from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
 from amity.access.audit import Action, AuditEvent, AuditLog
@@ -279,7 +280,7 @@ class _Session(SSHServerStreamSession[bytes]):
         self._make = make
         self._files: AccountFiles | None = None
 
-    def _made(self, channel: asyncssh.SSHChannel[bytes]) -> AccountFiles:
+    def _made(self, channel: SSHChannel[bytes]) -> AccountFiles:
         self._files = self._make(cast("asyncssh.SSHServerChannel[bytes]", channel))
         return self._files
 
