@@ -70,7 +70,10 @@ _AUTO_SUBJECT = re2.compile(
     r"vacation|on holiday|automatische antwort|abwesenheit|abwesend|r[ée]ponse automatique|"
     r"absence du bureau|respuesta autom[aá]tica|risposta automatica|autosvar|automatisch antwoord)"
 )
-_DAEMON = re2.compile(r"(?i)(?:mailer-?daemon|postmaster|mail delivery (?:sub)?system)")
+_DAEMON = re2.compile(
+    r"(?i)mailer-?daemon|postmaster|mail ?delivery|delivery ?(?:sub)?system|mail ?system|mdaemon|"
+    r"system administrator|microsoft ?exchange"
+)
 _AUTO_HEADERS = ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Mail-Autoreply", "Vacation")
 _KINDS: dict[str, ReportKind] = {
     "failed": "failed",
@@ -230,7 +233,12 @@ def _is_auto_reply(message: Message) -> bool:
 
 
 def _older_form(message: Message, raw: bytes) -> list[Verdict]:
-    """Reports that are written for people only, by what servers are known to write."""
+    """Reports that are written for people only, by what servers are known to write.
+
+    Only a server's word counts: a person may quote such a report.
+    """
+    if not (_DAEMON.search(_header(message, "From")) or message.get("X-Failed-Recipients")):
+        return []
     short = b"\n".join(line[:LINE_CHARS_MAX] for line in raw[: 2 * TEXT_BYTES_MAX].splitlines())
     try:
         passing, final = all_failures(message_from_bytes(short))
