@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "amity"
 PLUGIN_FOLDERS = {
     "amity.platform.activation.destinations": "DESTINATIONS",
+    "amity.platform.ingestion.sources": "SOURCES",
     "amity.transports": "TRANSPORTS",
 }
 """Package of plug-ins → the name of its registry, in the package or in its `registry` module."""

@@ -82,7 +82,7 @@ class Replays:
 
     def _judge(self, scope: Scope, record: FailedRecord, message: Any) -> Verdict:
         kind, _, name = record.source.partition(":")
-        if kind == "batch":
+        if kind in {"batch", "source"}:
             return self._reception.record(scope, record.source, record.dataset, message)
         if kind == "write_key":
             key = self._write_keys.find(name)
