@@ -102,12 +102,13 @@ class Records:
         shown = [values.row_shown(schema, row) for row in rows[:limit]]
         return Page(shown, total, shown[-1]["id"] if len(rows) > limit else None)
 
-    def _row(self, connection: sa.Connection, id: int) -> Mapping[Any, Any]:
-        at = sa.select(self.table).where(self.table.c.id == id)
-        found = connection.execute(at).mappings().one_or_none()
+    def _row(self, connection: sa.Connection, id: int) -> Json:
+        """A record's columns by code's names; the driver's row lists them by SQL's."""
+        table = self.table
+        found = connection.execute(sa.select(table).where(table.c.id == id)).one_or_none()
         if found is None:
             raise UnknownRecord(f"there is no {self._id} with id {id}")
-        return found
+        return dict(zip(table.c.keys(), found, strict=True))
 
     def _checked(self, body: Mapping[str, Any]) -> Json:
         """The columns that a request sets, by code's names."""
