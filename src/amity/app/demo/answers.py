@@ -102,12 +102,3 @@ def conduct_of(household: int, data: CampaignData) -> Conduct:
             return conduct
         dice -= percent
     return "silent"
-
-
-def address_of(household: int) -> str:
-    """Derived; nobody's: `example.test` is reserved.
-
-    >>> address_of(7)
-    'h7@example.test'
-    """
-    return f"h{household}@example.test"

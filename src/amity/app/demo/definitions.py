@@ -154,7 +154,7 @@ def _customer_fields(own: str) -> dict[str, Any]:
         "householdComposition", "kidsCount",
     )  # fmt: skip
     fields = {
-        **_strings(["loyaltyId", "favouriteSku"]),
+        **_strings(["loyaltyId", "favouriteSku", "campaign"]),
         "demographics": {"type": "object", "properties": _strings(answers)},
     }
     return _group("Shop customer", PROFILE_CLASS, own, fields)

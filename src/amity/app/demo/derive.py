@@ -6,7 +6,7 @@ addresses, devices, web visits) is derived from its ids and says so. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from amity.app.demo.raw import STREAM_START_MS, Basket, RawData
@@ -51,11 +51,15 @@ class Shop:
     Args:
         raw: The raw tables.
         tenant: The tenant id, without underscore: custom fields lie under it.
+        campaigns: Household → the campaign that is planned for it.
     """
 
-    def __init__(self, raw: RawData, tenant: str) -> None:
+    def __init__(
+        self, raw: RawData, tenant: str, campaigns: Mapping[int, str] | None = None
+    ) -> None:
         self.raw = raw
         self._own = f"_{tenant}"
+        self._campaigns = campaigns or {}
         later = raw.baskets(STREAM_START_MS, END_OF_TIME_MS)
         self.visits: list[Visit] = all_visits(raw.households, later, raw.product_ids())
 
@@ -97,11 +101,12 @@ class Shop:
             own["favouriteSku"] = str(favourite)
         if answers:
             own["demographics"] = {_DEMOGRAPHICS[name]: value for name, value in answers.items()}
-        first = _FIRST_NAMES[number("first name", household) % len(_FIRST_NAMES)]
-        last = _LAST_NAMES[number("last name", household) % len(_LAST_NAMES)]
+        if household in self._campaigns:
+            own["campaign"] = self._campaigns[household]
+        first, last = name_of(household)
         return {
             "person": {"name": {"firstName": first, "lastName": last}},
-            "personalEmail": {"address": f"h{household}@example.test"},
+            "personalEmail": {"address": address_of(household)},
             self._own: own,
         }
 
@@ -146,6 +151,21 @@ class Shop:
             event["commerce"] = {"productViews": {"value": 1}}
             event["productListItems"] = [{"SKU": str(visit.sku)}]
         return event
+
+
+def name_of(household: int) -> tuple[str, str]:
+    """First and last name, derived."""
+    first = _FIRST_NAMES[number("first name", household) % len(_FIRST_NAMES)]
+    return first, _LAST_NAMES[number("last name", household) % len(_LAST_NAMES)]
+
+
+def address_of(household: int) -> str:
+    """Derived; nobody's: `example.test` is reserved.
+
+    >>> address_of(7)
+    'h7@example.test'
+    """
+    return f"h{household}@example.test"
 
 
 def _known(household: int) -> dict[str, Any]:

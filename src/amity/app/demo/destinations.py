@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from amity.app.demo.client import Platform, Refused
-from amity.app.demo.definitions import AUDIENCES, CAMPAIGN_SPEC, SOURCE_SPEC
+from amity.app.demo.definitions import CAMPAIGN_SPEC, SOURCE_SPEC
 from amity.kernel.errors import Corrupt
 
 EMAIL_TARGETING = "/dulepolicy/marketingActions/core/emailTargeting"
@@ -64,7 +64,7 @@ def partner(platform: Platform) -> Destination:
     return _destination(platform, "Partner", "campaign_standard", EXPORT_TO_THIRD_PARTY)
 
 
-def map_audience(platform: Platform, destination: Destination, key: str, audience: str) -> None:
+def map_audience(platform: Platform, destination: Destination, name: str, audience: str) -> None:
     """Add an audience to a flow: first a full file, then daily what changed."""
     schedule = {
         "frequency": "DAILY",
@@ -74,8 +74,8 @@ def map_audience(platform: Platform, destination: Destination, key: str, audienc
     }
     value = {
         "id": audience,
-        "name": AUDIENCES[key],
-        "description": AUDIENCES[key],
+        "name": name,
+        "description": name,
         "filenameTemplate": "%DESTINATION_NAME%_%SEGMENT_ID%_%DATETIME(YYYYMMdd_HHmmss)%",
         "exportMode": "FIRST_FULL_THEN_INCREMENTAL",
         "schedule": schedule,
@@ -89,11 +89,11 @@ def map_audience(platform: Platform, destination: Destination, key: str, audienc
 
 
 def refusal(
-    platform: Platform, destination: Destination, key: str, audience: str
+    platform: Platform, destination: Destination, name: str, audience: str
 ) -> dict[str, Any] | None:
     """The violation that mapping meets; None when it is let through."""
     try:
-        map_audience(platform, destination, key, audience)
+        map_audience(platform, destination, name, audience)
     except Refused as error:
         if error.data.get("status") == 409:
             found: dict[str, Any] = error.data["body"]

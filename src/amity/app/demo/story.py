@@ -129,10 +129,10 @@ class Demo:
         campaign = destinations.campaign_v7(self.platform)
         partner = destinations.partner(self.platform)
         for key, audience in audiences.items():
-            destinations.map_audience(self.platform, campaign, key, audience)
+            destinations.map_audience(self.platform, campaign, AUDIENCES[key], audience)
         allowed = {}
         for key, audience in audiences.items():
-            refused = destinations.refusal(self.platform, partner, key, audience)
+            refused = destinations.refusal(self.platform, partner, AUDIENCES[key], audience)
             self._check(
                 (refused is not None) == (key == "high_income"),
                 f"{AUDIENCES[key]!r} to {partner.name!r}: "
