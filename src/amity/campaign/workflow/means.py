@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from amity.campaign.exports.service import LogExports
 from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.kernel.clock import BusinessClock
 from amity.storage.ports import Tables, WorkFiles
@@ -14,6 +15,7 @@ class Means:
     """Services of the campaign side, each typed by the stage that owns it."""
 
     clock: BusinessClock
+    exports: LogExports
     schemas: CampaignSchemas
     tables: Tables
     work: WorkFiles

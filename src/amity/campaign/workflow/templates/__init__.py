@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from amity.campaign.workflow.model import Graph
+from amity.campaign.workflow.templates import (
+    export_broad_log,
+    export_non_deliverable,
+    export_preferences,
+    export_tracking_log,
+)
 from amity.kernel.registry import Registry
 
-TEMPLATES: Registry[Graph] = Registry("amity.templates", ())
+TEMPLATES: Registry[Graph] = Registry(
+    "amity.templates",
+    (
+        export_broad_log.SPEC,
+        export_non_deliverable.SPEC,
+        export_preferences.SPEC,
+        export_tracking_log.SPEC,
+    ),
+)
