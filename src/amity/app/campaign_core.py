@@ -5,12 +5,18 @@ Its database and its work tables, beside the core of the data folder.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from amity.app.core import Core
+from amity.app.folder import write_private
 from amity.kernel.scope import Scope
-from amity.storage.ports import Tables
+from amity.storage.ports import Tables, WorkFiles
 from amity.storage.sqlite.tables import SqliteTables
+from amity.storage.sqlite.work_files import SqliteWorkFiles
+
+LINK_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +34,7 @@ class CampaignOptions:
 
     public_url: str
     smtp: str = ""
-    bounce_domain: str = ""
+    bounce_domain: str = "bounces.example.test"
     host: str = "127.0.0.1"
     sftp_port: int | None = None
     bounce_port: int | None = None
@@ -44,17 +50,32 @@ class CampaignCore:
     """The open ports of the campaign side."""
 
     core: Core
+    options: CampaignOptions
     scope: Scope
     """The one organisational unit it serves, and its sandbox."""
 
     tables: Tables
+    work: WorkFiles
+    link_key: bytes
+    """Signs the links and envelope senders of messages."""
 
 
-def open_campaign(core: Core) -> CampaignCore:
+def open_campaign(core: Core, options: CampaignOptions) -> CampaignCore:
     """Open the campaign's database beside an open core."""
-    organisation = core.folder.organisation()
+    folder, organisation = core.folder, core.folder.organisation()
+    tables = SqliteTables(folder.campaign)
     return CampaignCore(
         core=core,
+        options=options,
         scope=Scope(organisation["org_id"], organisation["sandbox"]),
-        tables=SqliteTables(core.folder.campaign),
+        tables=tables,
+        work=SqliteWorkFiles(folder.work_tables, tables, folder.campaign),
+        link_key=_link_key(folder.keys / "links.key"),
     )
+
+
+def _link_key(path: Path) -> bytes:
+    """The installation's secret for links; made at the first start, kept in a 0600 file."""
+    if not path.exists():
+        write_private(path, os.urandom(LINK_KEY_BYTES).hex())
+    return bytes.fromhex(path.read_text())

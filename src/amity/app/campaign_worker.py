@@ -1,7 +1,7 @@
 """What runs in the campaign's worker, and on which topics?
 
-The workflow engine, the sender, and sinks for what comes back. It has a state file of its own and
-reads the platform's only to learn which ticks of a virtual clock are done there.
+The workflow engine, the sender, log exports, and sinks for what comes back. It has a state file of
+its own and reads the platform's only to learn which ticks of a virtual clock are done there.
 """
 
 from __future__ import annotations
@@ -9,38 +9,102 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from amity.app.campaign_core import CampaignOptions
-from amity.app.core import CAMPAIGN_WRITER, open_core
+from amity.app.campaign_assembly import Campaign, assemble_campaign
+from amity.app.campaign_core import CampaignOptions, open_campaign
+from amity.app.core import CAMPAIGN_WRITER, Core, open_core
 from amity.app.folder import DataFolder, cleared
-from amity.app.loop import Beside, Hosts, Loop, done_tick
+from amity.app.loop import Beside, Hosts, Loop, TimedHost, done_tick
 from amity.app.worker_side import only_worker
+from amity.campaign.exports.host import ExportHost
+from amity.campaign.exports.opt_outs import OptOutStream
+from amity.campaign.recipients.upkeep import Upkeep
+from amity.campaign.tracking.hits_sink import HitsSink
+from amity.campaign.tracking.returns_sink import Effects, ReturnsSink
+from amity.exchange.preferences import PREFERENCES_TOPIC
+from amity.flow.sink import Sink, SinkRunner
+from amity.storage.ports import State
 from amity.storage.sqlite.state import SqliteState
 from amity.transports.outbound import Outbound
 
 
 @contextmanager
 def build_campaign_worker(
-    folder: DataFolder, *, clock: str, options: CampaignOptions, outbound: Outbound  # noqa: ARG001
+    folder: DataFolder, *, clock: str, options: CampaignOptions, outbound: Outbound
 ) -> Iterator[Loop]:
     """The loop over the campaign's hosts; waits for a former worker to end."""
     with only_worker(folder, "campaign"):
         cleared(folder.campaign_spool)
         core = open_core(folder, clock=clock, writer=CAMPAIGN_WRITER, outbound=outbound)
         state = SqliteState(folder.campaign_state)
-
-        def done_at_the_platform() -> int:
-            done = done_tick(core.state)
-            return -1 if done is None else done[0]
-
         try:
-            yield Loop(
-                Hosts(),
-                clock=core.clock,
-                system=core.system,
-                log=core.log,
-                state=state,
-                beside=Beside(ticks_up_to=done_at_the_platform),
-            )
+            yield build_loop(assemble_campaign(open_campaign(core, options)), state)
         finally:
             state.close()
             core.close()
+
+
+def build_loop(campaign: Campaign, state: State) -> Loop:
+    """All hosts, ready to turn; `state` is this worker's own."""
+    core = campaign.ports.core
+    sinks = [
+        SinkRunner(sink, log=core.log, state=state, system=core.system) for sink in _sinks(campaign)
+    ]
+    return Loop(
+        Hosts(_timed(campaign), sinks),
+        clock=core.clock,
+        system=core.system,
+        log=core.log,
+        state=state,
+        beside=beside_the_platform(core),
+    )
+
+
+def beside_the_platform(core: Core) -> Beside:
+    """The platform's worker does a tick first, and hears of opt-outs at once."""
+
+    def done_there() -> int:
+        done = done_tick(core.state)
+        return -1 if done is None else done[0]
+
+    def told() -> int:
+        return sum(core.log.ends(PREFERENCES_TOPIC).values())
+
+    return Beside(ticks_up_to=done_there, told=told)
+
+
+def _timed(campaign: Campaign) -> list[TimedHost]:
+    ports = campaign.ports
+    return [
+        Upkeep(
+            tables=ports.tables,
+            quarantine=campaign.quarantine,
+            services=campaign.recipients.services,
+        ),
+        ExportHost(exports=campaign.exports, system=ports.core.system),
+        OptOutStream(
+            tables=ports.tables,
+            schemas=campaign.schemas,
+            append=ports.core.log.append,
+            scope=ports.scope,
+        ),
+    ]
+
+
+def _sinks(campaign: Campaign) -> list[Sink]:
+    ports = campaign.ports
+    effects = Effects(
+        schemas=campaign.schemas,
+        recipients=campaign.recipients,
+        quarantine=campaign.quarantine,
+        qualifier=campaign.qualifier,
+        signer=campaign.signer,
+    )
+    return [
+        HitsSink(tables=ports.tables, schemas=campaign.schemas, recipients=campaign.recipients),
+        ReturnsSink(
+            tables=ports.tables,
+            effects=effects,
+            append=ports.core.log.append,
+            scope=ports.scope,
+        ),
+    ]

@@ -20,7 +20,9 @@ from amity.app.access_side import Access
 from amity.app.assembly import Platform, assemble
 from amity.app.audit_middleware import AuditMiddleware
 from amity.app.bodies import Application, BodyGuard
-from amity.app.campaign_core import CampaignOptions
+from amity.app.campaign_assembly import assemble_campaign
+from amity.app.campaign_core import CampaignOptions, open_campaign
+from amity.app.campaign_http import campaign_routers, listeners
 from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.doctor import Doctor
 from amity.app.doctor import router as doctor_router
@@ -189,16 +191,17 @@ def build_http(
     campaign: CampaignOptions | None = None,
 ) -> HttpSide:
     """Open the folder and join everything that answers HTTP."""
-    campaign = campaign or CampaignOptions(public_url=public_url)
+    options = campaign or CampaignOptions(public_url=public_url)
     core = open_core(folder, clock=clock, writer=HTTP_WRITER)
     arguments = ["--data", str(folder.root), "--public-url", public_url, "--clock", clock]
-    workers = Workers.of([*arguments, *worker_options], campaign.arguments, core.system)
+    workers = Workers.of([*arguments, *worker_options], options.arguments, core.system)
     appender = WakingAppender(core, workers)
     organisation = folder.organisation()
     platform = assemble(
         core, tenant=organisation["tenant"], public_url=public_url, append=appender.append_now
     )
     access = Access.of(core)
+    side = assemble_campaign(open_campaign(core, options))
     metrics = health.Metrics()
     reception = Reception(
         validators=platform.validators, clock=core.clock, ids=core.ids, tenant=platform.tenant
@@ -225,6 +228,7 @@ def build_http(
         *access_routers(access, public_url),
         *platform_routers(core, platform, appender, public_url),
         failed_router(Failures(core.state), replays),
+        *campaign_routers(side, appender.append),
         *server_routers(core, platform, workers),
         _health(workers, appender, metrics),
     ):
@@ -242,7 +246,8 @@ def build_http(
             platform.destinations.announce_all(scope)
 
     def application(told: Told) -> Application:
-        return Front(door, audited, metrics.count, Doors(campaign.host, {}, told))
+        doors = Doors(options.host, listeners(side, access, appender.append), told)
+        return Front(door, audited, metrics.count, doors)
 
     return HttpSide(
         application=application,

@@ -1,0 +1,82 @@
+"""How do the campaign side's parts fit together? The same in both processes that serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amity.access.secrets import SecretBox
+from amity.app.campaign_core import CampaignCore
+from amity.campaign.delivery.contents import Contents
+from amity.campaign.delivery.links import LinkSigner
+from amity.campaign.delivery.mirror import MirrorPages
+from amity.campaign.delivery.persons import Persons
+from amity.campaign.delivery.qualification import Qualifier
+from amity.campaign.exports.interval import Watch, boot_id
+from amity.campaign.exports.service import LogExports
+from amity.campaign.imports.accounts import ExternalAccounts, Folders
+from amity.campaign.imports.sftp_accounts import SftpAccounts
+from amity.campaign.recipients.conditions import Conditions
+from amity.campaign.recipients.org_units import OrgUnits
+from amity.campaign.recipients.quarantine import Quarantine
+from amity.campaign.recipients.schemas import CampaignSchemas
+from amity.campaign.recipients.service import Recipients
+from amity.exchange.guardrails import check_org_units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """The campaign's services on one core."""
+
+    ports: CampaignCore
+    schemas: CampaignSchemas
+    units: OrgUnits
+    recipients: Recipients
+    quarantine: Quarantine
+    conditions: Conditions
+    qualifier: Qualifier
+    accounts: ExternalAccounts
+    sftp_accounts: SftpAccounts
+    signer: LinkSigner
+    contents: Contents
+    persons: Persons
+    mirror: MirrorPages
+    exports: LogExports
+
+
+def assemble_campaign(ports: CampaignCore) -> Campaign:
+    """Put the campaign side together; its tables are made where they are missing."""
+    core, tables = ports.core, ports.tables
+    schemas = CampaignSchemas(tables, core.clock)
+    schemas.install()
+    accounts = ExternalAccounts(
+        tables=tables,
+        secrets=SecretBox(core.folder.keys / "secrets.key"),
+        outbound=core.outbound,
+        folders=Folders(exchange=core.folder.exports, sftp=core.folder.sftp),
+        clock=core.clock,
+    )
+    signer = LinkSigner(ports.link_key, ports.options.public_url)
+    contents, persons = Contents(schemas), Persons(schemas, signer)
+    return Campaign(
+        ports=ports,
+        schemas=schemas,
+        units=OrgUnits(tables=tables, scope=ports.scope, check=check_org_units, clock=core.clock),
+        recipients=Recipients(tables, schemas, core.clock),
+        quarantine=Quarantine(schemas),
+        conditions=Conditions(schemas),
+        qualifier=Qualifier(schemas),
+        accounts=accounts,
+        sftp_accounts=SftpAccounts(tables=tables, clock=core.clock, ids=core.ids),
+        signer=signer,
+        contents=contents,
+        persons=persons,
+        mirror=MirrorPages(tables, schemas, contents, persons),
+        exports=LogExports(
+            tables=tables,
+            schemas=schemas,
+            watch=Watch(clock=core.clock, system=core.system, boot=boot_id()),
+            open_store=accounts.open,
+            spool=core.folder.campaign_spool,
+            ids=core.ids,
+        ),
+    )

@@ -1,0 +1,81 @@
+"""What does the HTTP process serve of the campaign side, and what listens beside HTTP?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+
+from amity.app.access_side import Access
+from amity.app.campaign_assembly import Campaign
+from amity.app.doors import Listener
+from amity.campaign.exports.routes import router as export_router
+from amity.campaign.imports.sftp_server import SftpAudit, SftpServer
+from amity.campaign.recipients.routes import router as recipient_router
+from amity.campaign.tracking.bounce_door import BounceDoor
+from amity.campaign.tracking.link_door import Append, LinkDoor
+from amity.campaign.tracking.link_routes import router as link_router
+from amity.campaign.tracking.messages import Messages
+from amity.campaign.tracking.reports import TrackingReports
+from amity.campaign.tracking.routes import router as tracking_router
+from amity.flow.failures import Failures
+
+
+def campaign_routers(campaign: Campaign, append: Append) -> list[APIRouter]:
+    """The routers of all stages; `append` returns once entries are durable in the log."""
+    ports = campaign.ports
+    core = ports.core
+    door = LinkDoor(
+        signer=campaign.signer,
+        messages=Messages(ports.tables, campaign.schemas, campaign.mirror),
+        pages=campaign.mirror,
+        append=append,
+        clock=core.clock,
+        ids=core.ids,
+    )
+    reports = TrackingReports(
+        tables=ports.tables,
+        schemas=campaign.schemas,
+        qualifier=campaign.qualifier,
+        failures=Failures(core.state),
+        scope=ports.scope,
+        clock=core.clock,
+    )
+    return [
+        recipient_router(
+            tables=ports.tables,
+            schemas=campaign.schemas,
+            recipients=campaign.recipients,
+            quarantine=campaign.quarantine,
+            org_units=campaign.units,
+            clock=core.clock,
+        ),
+        tracking_router(reports),
+        export_router(campaign.exports, core.ids),
+        link_router(door),
+    ]
+
+
+def listeners(
+    campaign: Campaign, access: Access, append: Append
+) -> Mapping[str, tuple[Listener, int]]:
+    """The doors that this installation opens, and the ports they are to have."""
+    ports = campaign.ports
+    core, options = ports.core, ports.options
+    found: dict[str, tuple[Listener, int]] = {}
+    if options.sftp_port is not None:
+        server = SftpServer(
+            root=core.folder.sftp,
+            host_key=core.folder.keys / "sftp_host_key",
+            accounts=campaign.sftp_accounts,
+            tell=SftpAudit(audit=access.audit, ids=core.ids, clock=core.system, scope=ports.scope),
+            clock=core.system,
+            ids=core.ids,
+        )
+        found["sftp"] = (server, options.sftp_port)
+    if options.bounce_port is not None:
+        door = BounceDoor(
+            append=append, signer=campaign.signer, clock=core.clock, domain=options.bounce_domain
+        )
+        found["bounce"] = (door, options.bounce_port)
+    return found
