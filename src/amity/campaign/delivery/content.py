@@ -103,11 +103,9 @@ class Compiled:
         self.content = content
         self.urls: tuple[TrackedUrl, ...] = made.urls
         self.problems: tuple[str, ...] = made.problems
-        self._sources = {url.number: url.source for url in made.urls}
         self._subject = _template(_TEXT, "subject", " ".join(content.subject.split()))
         self._html = _template(_HTML, "html", made.html)
         self._text = _template(_TEXT, "text", made.text)
-        self._targets: dict[int, liquid.BoundTemplate] = {}
 
     @property
     def has_html(self) -> bool:
@@ -144,15 +142,11 @@ class Compiled:
         """The HTML part alone, as for the mirror page."""
         return _made(self._html, values) if self.has_html else ""
 
-    def target(self, number: int, values: Mapping[str, Any]) -> str | None:
-        """Where a click on URL `number` leads this person; None when the content has no such URL."""
-        source = self._sources.get(number)
-        if not source:
-            return None
-        if number not in self._targets:
-            self._targets[number] = _template(_TEXT, f"link {number}", source)
-        made = _made(self._targets[number], values)
-        return quote("".join(made.split()), safe="%/:=&?~#+!$,;'@()*[]")
+
+def personalised(source: str, values: Mapping[str, Any]) -> str:
+    """A URL of a content with one person's values in it."""
+    made = _made(_template(_TEXT, "link", source), values)
+    return quote("".join(made.split()), safe="%/:=&?~#+!$,;'@()*[]")
 
 
 class _Environment(liquid.Environment):
