@@ -8,6 +8,7 @@ Behaviour: campaign.md §1.7, §1.8.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -126,7 +127,7 @@ class Analyser:
         )
         reason = sa.case(
             (sa.func.coalesce(address, "") == "", model.NOT_SPECIFIED),
-            (self._denied(people, known, delivery["serviceId"]), model.DENYLISTED),
+            (self._denied(people, known, delivery), model.DENYLISTED),
             (known.c.status == _QUARANTINE, model.QUARANTINED),
             (_unfit(address), model.BAD_QUALITY),
             else_=0,
@@ -142,31 +143,16 @@ class Analyser:
         columns = ("n", "recipient", "address", "reason", "data")
         connection.execute(sa.insert(TARGET).from_select(columns, chosen))
 
-    def _denied(self, people: sa.Table, known: sa.Table, service_id: int) -> sa.ColumnElement[bool]:
-        denied = [
-            people.c.blackList == sa.true(),
-            people.c.blackListEmail == sa.true(),
-            known.c.status == _DENYLISTED,
-        ]
-        if service_id:
-            denied.append(self.unsubscribed(people.c.id, service_id))
-        return sa.or_(*denied)
-
-    def unsubscribed(
-        self, recipient: sa.ColumnElement[Any], service_id: int
+    def _denied(
+        self, people: sa.Table, known: sa.Table, delivery: Mapping[str, Any]
     ) -> sa.ColumnElement[bool]:
-        """Whether somebody left the service and has not come back."""
-        history, held = (
-            self._schemas.table("nms:subHisto"),
-            self._schemas.table("nms:subscription"),
-        )
-        left = sa.exists().where(
-            history.c.recipient_id == recipient,
-            history.c.service_id == service_id,
-            history.c.action == 0,
-        )
-        has = sa.exists().where(held.c.recipient_id == recipient, held.c.service_id == service_id)
-        return sa.and_(left, sa.not_(has))
+        """Who asked for something gets it, opted out or not; a denylisted address gets nothing."""
+        denied = [known.c.status == _DENYLISTED]
+        if not delivery["transactional"]:
+            denied += [people.c.blackList == sa.true(), people.c.blackListEmail == sa.true()]
+            if delivery["serviceId"]:
+                denied.append(unsubscribed(self._schemas, people.c.id, delivery["serviceId"]))
+        return sa.or_(*denied)
 
     def _choose(self, connection: sa.Connection, seed: int, targeting: Targeting) -> None:
         """Leave out duplicates, the control group and what is beyond the limit, in this order."""
@@ -302,6 +288,20 @@ class Analyser:
                 lastModified=now_ms,
             )
         )
+
+
+def unsubscribed(
+    schemas: CampaignSchemas, recipient: sa.ColumnElement[Any], service_id: int
+) -> sa.ColumnElement[bool]:
+    """Whether somebody left a service and has not come back."""
+    history, held = schemas.table("nms:subHisto"), schemas.table("nms:subscription")
+    left = sa.exists().where(
+        history.c.recipient_id == recipient,
+        history.c.service_id == service_id,
+        history.c.action == 0,
+    )
+    has = sa.exists().where(held.c.recipient_id == recipient, held.c.service_id == service_id)
+    return sa.and_(left, sa.not_(has))
 
 
 def _insert(

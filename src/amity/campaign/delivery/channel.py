@@ -27,7 +27,10 @@ class Fate(Enum):
     """The other side has answered that it may take it later."""
 
     UNSENT = "unsent"
-    """It was not handed over, and that says nothing about its address."""
+    """It was not begun, for a reason that has nothing to do with it: try again soon."""
+
+    BROKEN = "broken"
+    """The connection ended before all of it was sent: it was not taken, and may be the reason."""
 
     UNSURE = "unsure"
     """All of it was sent and no answer came: nobody can know."""

@@ -30,6 +30,7 @@ _LINE_START_DOT = re2.compile(rb"(?m)^\.")
 _DRAIN_S = 0.002
 _CLOSE_S = 5.0
 _GO_ON = 354
+_TROUBLE = frozenset({Fate.UNSENT, Fate.BROKEN, Fate.UNSURE})
 _START_TLS = {"opportunistic": None, "starttls": True, "implicit": False, "none": False}
 
 
@@ -85,7 +86,7 @@ class EmailChannel:
         for message in messages:
             outcome = await connection.send(message)
             outcomes.append(outcome)
-            if outcome.fate in {Fate.UNSENT, Fate.UNSURE}:
+            if outcome.fate in _TROUBLE:
                 # A server in trouble makes no more than one message of a chunk uncertain.
                 left = messages[len(outcomes) :]
                 outcomes += [Outcome(one.id, Fate.UNSENT, text=outcome.text) for one in left]
@@ -129,7 +130,7 @@ class _Connection:
             self._drop()
             if whole:
                 return Outcome(message.id, Fate.UNSURE, text=f"no answer after it: {_said(error)}")
-            return Outcome(message.id, Fate.UNSENT, text=f"the connection broke: {_said(error)}")
+            return Outcome(message.id, Fate.BROKEN, text=f"the connection broke: {_said(error)}")
 
     async def end(self) -> None:
         """Say goodbye."""

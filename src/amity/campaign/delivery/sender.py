@@ -1,0 +1,245 @@
+"""How do the messages of started deliveries leave, each at most once?
+
+Claim up to fifty in one commit, make them, hand them over, settle them in one commit. Several chunks
+are under way at a time. After a crash what was claimed is unknown: marketing mail is never sent again.
+See docs/adr/0017-delivery.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Final, NamedTuple
+
+import structlog
+
+from amity.campaign.delivery.channel import Channel, Fate, Outcome
+from amity.campaign.delivery.claims import SOON_MS, Claimed, Claims, Delivery, Row
+from amity.campaign.delivery.contents import Contents
+from amity.campaign.delivery.errors import BadContent, BadHeader, NotRendered
+from amity.campaign.delivery.message import Letter, Outgoing, Writer
+from amity.campaign.delivery.persons import Persons
+from amity.kernel.clock import MINUTE_MS
+from amity.kernel.ids import IdSource
+from amity.storage.ports import Tables
+
+WAIT_S: Final = 0.05
+"""How long a turn waits for a chunk that is under way."""
+
+END_S: Final = 20.0
+"""How long an orderly end waits for what is under way."""
+
+HOLD_MS_MAX: Final = 15 * MINUTE_MS
+"""Longest pause of a channel whose server is in trouble; it begins with a minute. Ours."""
+
+LOG = structlog.get_logger()
+
+
+class _Chunk(NamedTuple):
+    claimed: Claimed
+    broken: dict[int, str]
+    future: Future[list[Outcome]]
+
+
+class Sender:
+    """Sends what is due. The only sender of its database: what it finds claimed is a dead one's.
+
+    Args:
+        tables: The campaign database.
+        claims: Moves delivery logs from state to state.
+        contents: Compiled contents of deliveries.
+        persons: Makes the values of recipients.
+        writer: Writes messages.
+        channel: Hands them over.
+        ids: Names this process in its claims.
+    """
+
+    name = "campaign.sender"
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        claims: Claims,
+        contents: Contents,
+        persons: Persons,
+        writer: Writer,
+        channel: Channel,
+        ids: IdSource,
+    ) -> None:
+        self._tables = tables
+        self._claims = claims
+        self._contents = contents
+        self._persons = persons
+        self._writer = writer
+        self._channel = channel
+        self._process = ids.hex(16)
+        self._number = 0
+        self._recovered = False
+        self._chunks: list[_Chunk] = []
+        self._after: dict[int, int] = {}
+        self._hold_ms = 0
+        self._held_until = 0
+        self._due: tuple[int, int, int | None] | None = None
+
+    def run_once(self, now_ms: int, limit: int = 0) -> int:  # noqa: ARG002 - every host takes it
+        """Settle what has come back, claim what is due; more than 0 while anything is under way."""
+        moved = self._recover(now_ms)
+        moved += self._settle(now_ms)
+        while len(self._chunks) < self._channel.parallel:
+            begun = self._begin(now_ms)
+            if not begun:
+                break
+            moved += begun
+        if moved == 0 and self._chunks:
+            wait([chunk.future for chunk in self._chunks], WAIT_S, FIRST_COMPLETED)
+            return 1
+        return moved
+
+    def fire_due(self, to_ms: int) -> int:
+        """Send what is due by `to_ms`."""
+        due = self.next_due()
+        return self.run_once(to_ms) if due is not None and due <= to_ms else 0
+
+    def next_due(self) -> int | None:
+        """When the next message is due: a contact date or another try."""
+        version = self._tables.version()
+        if self._due is None or self._due[:2] != (version, self._held_until):
+            with self._tables.connect() as connection:
+                due = self._claims.next_due(connection, self._held_until)
+            self._due = (version, self._held_until, due)
+        return self._due[2]
+
+    def lag(self) -> int:
+        """It reads no log."""
+        return 0
+
+    def positions(self) -> Mapping[str, Mapping[int, int]]:
+        """It reads no log."""
+        return {}
+
+    def close(self, now_ms: int) -> None:
+        """Claim nothing more; wait a while for what is under way, so that little is unknown."""
+        wait([chunk.future for chunk in self._chunks], END_S)
+        self._settle(now_ms)
+        self._channel.close()
+
+    def _recover(self, now_ms: int) -> int:
+        if self._recovered:
+            return 0
+        with self._tables.begin() as connection:
+            found = self._claims.recover(connection, now_ms)
+        self._recovered = True
+        if found.unknown or found.again:
+            LOG.warning(
+                "messages were being handed over when the process ended",
+                unknown=found.unknown,
+                sent_again=found.again,
+                see="/campaign/deliveries/{id}/unknown",
+            )
+        return found.unknown + found.again
+
+    def _begin(self, now_ms: int) -> int:
+        """Claim a chunk and hand it over; how many rows moved, 0 when nothing is due."""
+        if now_ms < self._held_until:
+            return 0
+        with self._tables.connect() as connection:
+            deliveries = self._claims.under_way(connection)
+        for delivery in deliveries:
+            if delivery["contactDate"] > now_ms:
+                continue
+            moved = self._begin_of(delivery, now_ms)
+            if moved:
+                return moved
+        return 0
+
+    def _begin_of(self, delivery: Delivery, now_ms: int) -> int:
+        if now_ms > delivery["validUntil"]:
+            with self._tables.begin() as connection:
+                moved = self._claims.expire(connection, delivery, now_ms)
+                self._claims.close(connection, delivery, now_ms)
+            return moved
+        id = int(delivery["id"])
+        self._number += 1
+        token = f"{self._process}:{self._number}"
+        with self._tables.begin() as connection:
+            claimed = self._claims.claim(
+                connection, delivery, after=self._after.get(id, 0), token=token, now_ms=now_ms
+            )
+            if claimed is None and not self._after.pop(id, 0):
+                self._claims.close(connection, delivery, now_ms)
+                return 0
+        if claimed is None:
+            # The end is reached: what was deferred on the way may be due by now.
+            return self._begin_of(delivery, now_ms)
+        self._after[id] = claimed.last
+        if claimed.rows:
+            self._hand_over(claimed, now_ms)
+        return len(claimed.rows) + claimed.ignored
+
+    def _hand_over(self, claimed: Claimed, now_ms: int) -> None:
+        messages: list[Outgoing] = []
+        broken: dict[int, str] = {}
+        for row in claimed.rows:
+            id = int(row["id"])
+            try:
+                messages.append(self._made(claimed.delivery, row, now_ms))
+            except (BadContent, BadHeader, NotRendered) as error:
+                broken[id] = error.message
+            except Exception as error:  # noqa: BLE001 - one recipient's data must not hold up others
+                broken[id] = f"the message cannot be made: {error!r}"[:1_000]
+        future: Future[list[Outcome]]
+        if messages:
+            future = self._channel.hand_over(messages)
+        else:
+            future = Future()
+            future.set_result([])
+        self._chunks.append(_Chunk(claimed, broken, future))
+
+    def _made(self, delivery: Delivery, row: Row, now_ms: int) -> Outgoing:
+        compiled = self._contents.compiled(delivery)
+        values = self._persons.values(row, delivery, compiled.urls)
+        letter = Letter(
+            broadlog=int(row["id"]),
+            delivery=int(delivery["id"]),
+            address=row["address"] or "",
+            at_ms=now_ms,
+            marketing=not delivery["transactional"],
+            name=self._persons.name(row),
+            campaign=delivery["campaignName"] or "",
+        )
+        rendered = compiled.render(values)
+        return self._writer.write(letter, compiled.content, rendered)
+
+    def _settle(self, now_ms: int) -> int:
+        settled = 0
+        for chunk in [one for one in self._chunks if one.future.done()]:
+            outcomes = _outcomes(chunk)
+            with self._tables.begin() as connection:
+                self._claims.settle(
+                    connection, chunk.claimed, outcomes, broken=chunk.broken, now_ms=now_ms
+                )
+            self._chunks.remove(chunk)
+            self._note_trouble(outcomes, now_ms)
+            settled += len(chunk.claimed.rows)
+        return settled
+
+    def _note_trouble(self, outcomes: list[Outcome], now_ms: int) -> None:
+        """Pause while the server is in trouble, longer each time."""
+        if any(one.fate is Fate.UNSENT or one.fate is Fate.UNSURE for one in outcomes):
+            why = next(one.text for one in outcomes if one.fate in {Fate.UNSENT, Fate.UNSURE})
+            self._hold_ms = min(max(self._hold_ms * 2, SOON_MS), HOLD_MS_MAX)
+            self._held_until = max(self._held_until, now_ms + self._hold_ms)
+            LOG.warning("the mail server is in trouble", why=why, pause_s=self._hold_ms // 1_000)
+        elif any(one.fate is Fate.TAKEN for one in outcomes):
+            self._hold_ms = 0
+
+
+def _outcomes(chunk: _Chunk) -> list[Outcome]:
+    """What the channel says; of a channel that broke down nothing is known."""
+    error = None if chunk.future.cancelled() else chunk.future.exception()
+    if chunk.future.cancelled() or error is not None:
+        LOG.error("a channel broke down", error=repr(error))
+        ids = [int(row["id"]) for row in chunk.claimed.rows if int(row["id"]) not in chunk.broken]
+        return [Outcome(id, Fate.UNSURE, text="the channel broke down") for id in ids]
+    return chunk.future.result()
