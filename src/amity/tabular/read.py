@@ -11,6 +11,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -205,6 +206,70 @@ def _csv(
         yield from _csv_rows(reader, lines, names, (fmt, schema))
 
 
+class Cells(NamedTuple):
+    """One row of a CSV file as its cells.
+
+    Attributes:
+        line: Where it begins.
+        raw: The bytes as they came.
+        cells: As many as the header names; none when the row is broken.
+        error: What is wrong with it; None when nothing is.
+        ended: Whether the line has an end: the last one of a file that was cut off has none.
+    """
+
+    line: int
+    raw: bytes
+    cells: list[str]
+    error: str | None
+    ended: bool
+
+
+class CsvTable(NamedTuple):
+    """A CSV file that is being read: the names of its header, then its rows."""
+
+    names: list[str]
+    rows: Iterator[Cells]
+
+
+@contextmanager
+def csv_table(path: Path, fmt: InputFormat, *, limits: ReadLimits = _LIMITS) -> Iterator[CsvTable]:
+    """The header and the cells of a CSV file; text may be packed with gzip."""
+    if path.stat().st_size == 0:
+        raise EmptyFile(f"{path.name} is empty: not even the header is there")
+    with _Text(path, limits) as text:
+        lines = _CsvLines(path, text, fmt.charset, limits)
+        reader = csv.reader(lines, strict=True, **_csv_options(fmt.dialect))
+        names = _header(path, reader, limits)
+        lines.take()
+        if lines.undecodable:
+            raise NoHeader(f"{path.name}: the header is not {fmt.charset}: say which charset it is")
+        yield CsvTable(names, _cell_rows(reader, lines, len(names), fmt.charset))
+
+
+def _cell_rows(
+    reader: Iterator[list[str]], lines: _CsvLines, width: int, charset: str
+) -> Iterator[Cells]:
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as wrong:
+            yield Cells(*lines.take(), [], f"broken CSV: {wrong}", lines.ended)
+            continue
+        line, raw = lines.take()
+        if not cells:
+            continue
+        if len(cells) != width:
+            error = f"{len(cells)} cells, but the header names {width}"
+            yield Cells(line, raw, [], error, lines.ended)
+        elif lines.undecodable:
+            error = f"not {charset}: a byte stands for no character"
+            yield Cells(line, raw, [], error, lines.ended)
+        else:
+            yield Cells(line, raw, cells, None, lines.ended)
+
+
 def _csv_options(dialect: CsvDialect) -> dict[str, Any]:
     if not dialect.quote:
         return {
@@ -290,6 +355,7 @@ class _CsvLines:
         self._line = 0
         self._first = 1
         self.undecodable = False
+        self.ended = True
 
     def __iter__(self) -> _CsvLines:
         return self
@@ -305,6 +371,7 @@ class _CsvLines:
                 line=self._line,
             )
         self._held.append(line)
+        self.ended = line[-1] in "\r\n"
         return line
 
     def take(self) -> tuple[int, bytes]:

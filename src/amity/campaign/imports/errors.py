@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amity.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from amity.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unprocessable
 
 
 class NoSuchAccount(NotFound):
@@ -19,3 +19,19 @@ class BuiltInAccount(Conflict):
 
 class AccountInactive(Forbidden):
     """The account is switched off: switch it on first."""
+
+
+class BadColumn(Invalid):
+    """The description of a column cannot be used."""
+
+
+class BadFile(Unprocessable):
+    """The file is not of the form that was agreed."""
+
+
+class NoSuchCopy(NotFound):
+    """The copy of the file is no longer kept: transfer it again."""
+
+
+class StillGrowing(Unavailable):
+    """The file is still being written: it is looked at again later."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amity.campaign.exports.service import LogExports
+from amity.campaign.imports.accounts import ExternalAccounts
+from amity.campaign.imports.copies import Copies
 from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.kernel.clock import BusinessClock
 from amity.storage.ports import Tables, WorkFiles
@@ -14,7 +16,9 @@ from amity.storage.ports import Tables, WorkFiles
 class Means:
     """Services of the campaign side, each typed by the stage that owns it."""
 
+    accounts: ExternalAccounts
     clock: BusinessClock
+    copies: Copies
     exports: LogExports
     schemas: CampaignSchemas
     tables: Tables
