@@ -71,11 +71,12 @@ class Quarantine:
         failure_type: int,
         failure_reason: int,
         now_ms: int,
+        at_ms: int | None = None,
         channel: Channel = "email",
         text: str = "",
         delivery_id: int = 0,
     ) -> Status:
-        """Take a failure down; answers what the address is now.
+        """Take a failure of `at_ms` (now, if not told) down; answers what the address is now.
 
         Types and reasons are the documented numbers. A failure of
         type ignored or none says nothing about the address.
@@ -85,19 +86,21 @@ class Quarantine:
         before: Status = _status(row)
         if failure_type not in {_SOFT, _HARD} or not wanted or before == "denylisted":
             return before
+        failed_ms = now_ms if at_ms is None else at_ms
         told = {
             "failureReason": failure_reason,
             "failureText": text[:TEXT_CHARS_MAX],
             "deliveryId": delivery_id,
+            # When the row was written: exports go on from it, however late the news came.
             "lastModified": now_ms,
         }
         if failure_type == _HARD:
             status: Status = "denylisted" if failure_reason == DENYLISTED else "quarantine"
-            told |= _begun(row, now_ms) | {"lastError": now_ms}
+            told |= _begun(row, failed_ms) | {"lastError": failed_ms}
         elif before == "quarantine":
             return before
         else:
-            counted = _counted(row, now_ms)
+            counted = _counted(row, failed_ms)
             told |= counted
             count = counted.get("errorCount", row.errorCount if row else 0)
             status = "quarantine" if count > SOFT_ERRORS_MAX else "errors"
@@ -124,27 +127,26 @@ class Quarantine:
         *,
         address: str,
         now_ms: int,
+        at_ms: int | None = None,
         channel: Channel = "email",
-        failure_reason: int = REFUSED,
         text: str = "",
         delivery_id: int = 0,
     ) -> None:
-        """The address complained: it is never written to again, whoever has it."""
+        """The address complained at `at_ms`: it is never written to again, whoever has it."""
         wanted = normalised(address, channel)
-        if not wanted:
-            return
         row = self._row(connection, wanted, channel)
-        if _status(row) == "denylisted":
+        if not wanted or _status(row) == "denylisted":
             return
         told = {
             "status": _STATUS["denylisted"],
-            "failureReason": failure_reason,
+            "failureReason": REFUSED,
             "failureText": text[:TEXT_CHARS_MAX],
             "deliveryId": delivery_id,
             "lastModified": now_ms,
-            "lastError": now_ms,
         }
-        self._put(connection, wanted, channel, told | _begun(row, now_ms))
+        failed_ms = now_ms if at_ms is None else at_ms
+        told |= _begun(row, failed_ms) | {"lastError": failed_ms}
+        self._put(connection, wanted, channel, told)
 
     def status(self, connection: sa.Connection, address: str, channel: Channel = "email") -> Status:
         """What one address is; `valid` where nothing is known of it."""

@@ -23,7 +23,7 @@ from amity.campaign.recipients.quarantine import (
 from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.campaign.recipients.service import Recipients
 from amity.campaign.recipients.upkeep import Upkeep
-from amity.kernel.clock import DAY_MS, HOUR_MS
+from amity.kernel.clock import DAY_MS, HOUR_MS, to_iso
 from amity.storage.sqlite.tables import SqliteTables
 
 ADDRESS = "ann@example.com"
@@ -180,14 +180,23 @@ def test_one_address_however_it_is_typed(tables: SqliteTables, quarantine: Quara
 
 
 def test_late_news_count_once(tables: SqliteTables, quarantine: Quarantine) -> None:
-    """A bounce that comes after a newer one does not count a second time for the same day."""
+    """A bounce that comes after a newer one does not count again; the row is as new as the news."""
     with tables.begin() as connection:
         fail(quarantine, connection, START)
-        fail(quarantine, connection, START - 3 * DAY_MS)
+        quarantine.record(
+            connection,
+            address=ADDRESS,
+            failure_type=TYPE["soft"],
+            failure_reason=REASON["mailboxFull"],
+            at_ms=START - 3 * DAY_MS,
+            now_ms=START + HOUR_MS,
+        )
         row = quarantine.find(connection, address=ADDRESS)
 
     assert row is not None
-    assert 1 == row["errorCount"]
+    assert (1, "mailboxFull", to_iso(START), to_iso(START + HOUR_MS)) == tuple(
+        row[name] for name in ("errorCount", "failureReason", "lastError", "lastModified")
+    )
 
 
 def test_hard_makes_a_full_mailbox_final(tables: SqliteTables, quarantine: Quarantine) -> None:
@@ -204,7 +213,14 @@ def test_hard_makes_a_full_mailbox_final(tables: SqliteTables, quarantine: Quara
 def test_complaint_stays(tables: SqliteTables, quarantine: Quarantine) -> None:
     """Nothing that happens by itself lifts a complaint; only an operator does."""
     with tables.begin() as connection:
-        quarantine.denylist(connection, address=ADDRESS, now_ms=START, text="abuse")
+        quarantine.denylist(
+            connection, address=ADDRESS, at_ms=START - 1, now_ms=START, text="abuse"
+        )
+        row = quarantine.find(connection, address=ADDRESS)
+        assert row is not None
+        assert ("refused", "abuse", to_iso(START - 1), to_iso(START)) == tuple(
+            row[name] for name in ("failureReason", "failureText", "lastError", "lastModified")
+        )
         quarantine.success(connection, addresses=[ADDRESS], now_ms=START)
         fail(quarantine, connection, START, "hard", "userUnknown")
         quarantine.clean(connection, now_ms=START + 1_000 * DAY_MS)
