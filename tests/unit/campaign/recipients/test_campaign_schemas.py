@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ import sqlalchemy as sa
 
 from amity.campaign.recipients import sql_names
 from amity.campaign.recipients.builtin import BUILTIN
-from amity.campaign.recipients.errors import BadSchema, SchemaTaken, UnknownSchema
+from amity.campaign.recipients.errors import (
+    BadSchema,
+    BadValue,
+    KeyTaken,
+    SchemaTaken,
+    UnknownSchema,
+)
 from amity.campaign.recipients.generated import FIRST_ID
 from amity.campaign.recipients.model import Attribute, Enumeration, Key, Link, Schema, Value
+from amity.campaign.recipients.records import Records
 from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.kernel.clock import VirtualBusinessClock
 from amity.kernel.errors import AmityError
@@ -429,3 +437,60 @@ def test_schemas_end(schemas: CampaignSchemas, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(AmityError, match="2 schemas"):
         schemas.save(cus("c"))
     schemas.save(cus("b", label="again"))
+
+
+def test_words_of_sql_are_names(tables: SqliteTables, schemas: CampaignSchemas) -> None:
+    """What SQL or Python has a meaning for is a name like any other, in triggers too."""
+    words = ("select", "order", "group", "table", "where", "null", "keys", "values", "c", "name")
+    schemas.save(
+        Schema(
+            namespace="order",
+            name="order",
+            attributes=tuple(Attribute(name=word) for word in words),
+            links=(Link(name="from", target="nms:recipient", integrity="own"),),
+            keys=(Key(name="select", fields=("select", "order")),),
+            indexes=(("group", "where"),),
+        )
+    )
+    records, recipient = Records(schemas, "order:order"), schemas.table("nms:recipient")
+    with tables.begin() as connection:
+        connection.execute(sa.insert(recipient).values(id=1000))
+        body = dict.fromkeys(words, "'; --") | {"from-id": 1000}
+        made = records.get(connection, records.insert(connection, body, 1))
+        assert body == {name: value for name, value in made.items() if name != "id"}
+        assert 1 == records.find(connection, {"where": "'; --", "from-id": "1000"}, limit=1).total
+        with pytest.raises(KeyTaken):
+            records.insert(connection, body, 1)
+        with pytest.raises(BadValue, match="no nms:recipient with id 7"):
+            records.insert(connection, {"select": "x", "from-id": 7}, 1)
+        connection.execute(sa.delete(recipient))
+        assert 0 == records.find(connection, {}, limit=1).total
+
+
+def test_two_who_save_at_once(
+    tmp_path: Path, schemas: CampaignSchemas, clock: VirtualBusinessClock
+) -> None:
+    """Extensions that are saved at one moment by several processes are all there."""
+    others = [SqliteTables(tmp_path / "campaign.db") for _ in range(3)]
+
+    def save(number: int) -> None:
+        mine = CampaignSchemas(others[number], clock)
+        for part in range(3):
+            added = Attribute(name=f"a{number}x{part}", type="long", default=part)
+            mine.save(
+                Schema(
+                    namespace=f"n{number}x{part}",
+                    name="recipient",
+                    extends="nms:recipient",
+                    attributes=(added,),
+                )
+            )
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(save, range(3)))
+
+    there = {column.key for column in schemas.table("nms:recipient").c}
+    assert {f"a{number}x{part}" for number in range(3) for part in range(3)} <= there
+    assert 9 == len(schemas.extensions("nms:recipient"))
+    for one_of in others:
+        one_of.close()
