@@ -16,7 +16,9 @@ from amity.platform.activation.destinations import DESTINATIONS
 from amity.platform.activation.errors import BadConnection
 from amity.platform.activation.targets import read_config, specs_of
 from amity.testing.azurite import Azurite, start_azurite
+from amity.testing.own_sftp import PASSWORD, own_sftp
 from amity.transports.azure_blob import AzureBlobConfig, AzureBlobStore
+from amity.transports.errors import StoreRefused
 from amity.transports.local import LocalStore
 from amity.transports.outbound import Outbound
 from amity.transports.ports import Store
@@ -125,9 +127,43 @@ def test_a_container_gets_one_file_set(name: str, azurite: Azurite, tmp_path: Pa
     check(AzureBlobStore(place, outbound=OUTBOUND), file)
 
 
+SFTP = {"adobe_campaign": {"mode": "FTP"}, "sftp": {}}
+
+
+@pytest.mark.parametrize("name", sorted(SFTP))
+def test_an_sftp_server_gets_one_file_set(name: str, tmp_path: Path) -> None:
+    """The same on an SFTP server whose host key is pinned; the platform's parameters suffice."""
+    with own_sftp(tmp_path / "own", "shop") as server:
+        auth = {
+            "specName": "SFTP with Password",
+            "params": {
+                "domain": "127.0.0.1",
+                "port": server.port,
+                "username": "shop",
+                "password": PASSWORD,
+                "hostKey": server.fingerprint,
+            },
+        }
+
+        file = written(SPECS[name], auth, {"remotePath": "out", **SFTP[name]}, tmp_path)
+
+        check(LocalStore(server.root / "shop"), file)
+
+
+def test_an_unknown_host_key_is_told(tmp_path: Path) -> None:
+    """Without a pinned key nothing is sent, not even the password; the key shown is told."""
+    with own_sftp(tmp_path / "own", "shop") as server:
+        params = {"domain": "127.0.0.1", "username": "shop", "password": PASSWORD}
+        auth = {"specName": "SFTP with Password", "params": {**params, "port": server.port}}
+
+        with pytest.raises(StoreRefused, match="SHA256:"):
+            written(SPECS["sftp"], auth, {"remotePath": "out"}, tmp_path)
+        assert server.events == []
+
+
 def test_every_destination_is_covered() -> None:
     """A new destination joins this suite."""
-    assert set(SPECS) == set(LOCAL) | set(BLOB)
+    assert set(SPECS) == set(LOCAL) | set(BLOB) | set(SFTP)
 
 
 @pytest.mark.parametrize(

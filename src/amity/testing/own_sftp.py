@@ -36,6 +36,7 @@ def own_sftp(
     folder: Path, *names: str, limits: SftpLimits | None = None, keys: tuple[str, ...] = ()
 ) -> Iterator[OwnSftp]:
     """The server in a thread of its own, with an account of each name."""
+    folder.mkdir(parents=True, exist_ok=True)
     tables = SqliteTables(folder / "campaign.db")
     accounts = SftpAccounts(tables=tables, clock=VirtualBusinessClock(0), ids=RandomIds())
     for name in names:

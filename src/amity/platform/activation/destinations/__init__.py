@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from amity.kernel.registry import Registry
 from amity.platform.activation.destination import Destination
-from amity.platform.activation.destinations import adobe_campaign, azure_blob, local_folder
+from amity.platform.activation.destinations import adobe_campaign, azure_blob, local_folder, sftp
 
 DESTINATIONS: Registry[Destination] = Registry(
-    "amity.destinations", (adobe_campaign.SPEC, azure_blob.SPEC, local_folder.SPEC)
+    "amity.destinations", (adobe_campaign.SPEC, azure_blob.SPEC, local_folder.SPEC, sftp.SPEC)
 )
