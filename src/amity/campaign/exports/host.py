@@ -45,8 +45,8 @@ class ExportHost:
         try:
             self._exports.carry_out(export.id)
         except Terminal as error:
-            LOG.warning("a log export failed", kind=export.kind, error=error.message)
-        except Transient as error:
+            LOG.warning("a log export failed", kind=export.kind, error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
             self._back_off(error)
             return 0
         self._tries, self._not_before_s = 0, 0.0
@@ -68,8 +68,10 @@ class ExportHost:
         """It reads no topic."""
         return {}
 
-    def _back_off(self, error: Transient) -> None:
-        wait_s = max(min(RETRY_S_MIN * 2.0**self._tries, RETRY_S_MAX), error.retry_after_s)
+    def _back_off(self, error: Exception) -> None:
+        wait_s = min(RETRY_S_MIN * 2.0**self._tries, RETRY_S_MAX)
+        if isinstance(error, Transient):
+            wait_s = max(wait_s, error.retry_after_s)
         self._tries += 1
         self._not_before_s = self._system.monotonic_s() + wait_s
-        LOG.warning("a log export waits to try again", error=error.message)
+        LOG.warning("a log export waits to try again", error=str(error))

@@ -51,10 +51,10 @@ class Naming(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """A record; `said_ms` is when it was said, 0 for an event, which says so itself."""
+    """A record; `rank_ms` is when it counts as received, 0 for an event, which is kept once."""
 
     body: dict[str, Any]
-    said_ms: int = 0
+    rank_ms: int = 0
 
 
 def record_of(kind: str, cells: Cells, naming: Naming) -> Mapped:
@@ -193,7 +193,8 @@ def _preferences(cells: Cells, naming: Naming) -> Mapped:
         **({"timeZone": cells["timeZone"]} if cells.get("timeZone") else {}),
         **({"optInOut": services} if services else {}),
     }
-    return Mapped(body, from_iso(said))
+    # Just before: what the stream has told of the same instant stands.
+    return Mapped(body, from_iso(said) - 1)
 
 
 _MAKERS: Mapping[str, Callable[[Cells, Naming], Mapped]] = {

@@ -24,14 +24,15 @@ class SourceRow(NamedTuple):
         raw: As it came.
         record: The record it becomes; None when it becomes none.
         error: Why it becomes none.
-        said_ms: When it was said, for records that must not outrank newer ones; 0 = at receipt.
+        rank_ms: A record counts as if it was received then: it does not outrank what has come in
+            since it was said. 0 = at receipt.
     """
 
     line: int
     raw: bytes
     record: dict[str, Any] | None
     error: str = ""
-    said_ms: int = 0
+    rank_ms: int = 0
 
 
 class Lot(Protocol):

@@ -2,13 +2,13 @@
 
 A sink on the orders of the schedule. Each lot that was not read yet is judged row by row as any
 door's records are, and noted as read once all of it is on the log: after a crash it is read again,
-and what comes twice changes nothing, for an event goes by its `_id` and a record by when it was said.
+and what comes twice changes nothing, for an event goes by its `_id` and a record by its rank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -165,17 +165,20 @@ class SourceReader:
             # What it would have become is unknown: the row itself is kept.
             wrong = (Violation("", "row", row.error),)
             return verdict._replace(message=row.raw, violations=wrong)
-        return verdict._replace(said_ms=min(row.said_ms, self._reception.now_ms()))
+        return verdict
 
     def _entries(
         self, page: Sequence[SourceRow], verdicts: Sequence[Verdict], lot: Lot
     ) -> Iterator[Entry]:
+        """A frame for the rows of one rank, in their order; a failed record for each refused row."""
         now_ms = self._reception.now_ms()
-        accepted = [verdict for verdict in verdicts if verdict.accepted]
-        if accepted:
-            validator = accepted[0].validator
+        judged = list(zip(page, verdicts, strict=True))
+        accepted = ((row, verdict) for row, verdict in judged if verdict.accepted)
+        for rank_ms, rows in groupby(accepted, lambda one: min(one[0].rank_ms or now_ms, now_ms)):
+            found = [verdict for _, verdict in rows]
+            validator = found[0].validator
             if validator is not None:
-                yield frame_entry(validator, accepted[0].source, now_ms, accepted)
-        for row, verdict in zip(page, verdicts, strict=True):
+                yield frame_entry(validator, found[0].source, rank_ms, found)
+        for row, verdict in judged:
             if not verdict.accepted:
                 yield refusal(verdict, now_ms, f"{lot.name}, line {row.line}")

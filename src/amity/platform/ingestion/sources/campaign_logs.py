@@ -101,7 +101,7 @@ def _row(row: Row, kind: LogKind, naming: Naming) -> SourceRow:
         mapped = record_of(kind, row.value, naming)
     except BadRow as error:
         return SourceRow(row.line, row.raw, None, error.message)
-    return SourceRow(row.line, row.raw, mapped.body, "", mapped.said_ms)
+    return SourceRow(row.line, row.raw, mapped.body, "", mapped.rank_ms)
 
 
 def _make(config: CampaignLogsConfig, *, means: SourceMeans) -> Source:
