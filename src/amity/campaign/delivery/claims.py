@@ -26,7 +26,7 @@ SOON_MS: Final = MINUTE_MS
 
 INTERRUPTED: Final = "interrupted while it was handed over: nobody can know whether it arrived"
 
-Row = sa.RowMapping
+Row = dict[str, Any]
 Delivery = dict[str, Any]
 
 
@@ -112,21 +112,18 @@ class Claims:
         Opt-outs and quarantine are looked at anew: much may have happened since the analysis.
         """
         logs = self._logs
-        rows = (
-            connection.execute(
-                self._persons.logs()
-                .where(
-                    logs.c.delivery_id == delivery["id"],
-                    logs.c.status == model.PENDING,
-                    logs.c.retryAt <= now_ms,
-                    logs.c.id > after,
-                )
-                .order_by(logs.c.id)
-                .limit(model.CHUNK_MESSAGES)
+        due = (
+            self._persons.logs()
+            .where(
+                logs.c.delivery_id == delivery["id"],
+                logs.c.status == model.PENDING,
+                logs.c.retryAt <= now_ms,
+                logs.c.id > after,
             )
-            .mappings()
-            .all()
+            .order_by(logs.c.id)
+            .limit(model.CHUNK_MESSAGES)
         )
+        rows = [dict(row) for row in connection.execute(due).mappings()]
         if not rows:
             return None
         refused = self._refused(connection, delivery, rows)

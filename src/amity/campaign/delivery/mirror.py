@@ -50,13 +50,11 @@ class MirrorPages:
     def _found(self, broadlog_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
         logs = self._schemas.table("nms:broadLogRcp")
         with self._tables.connect() as connection:
-            row = connection.execute(
-                self._persons.logs().where(logs.c.id == broadlog_id)
-            ).one_or_none()
-            if row is None:
+            wanted = self._persons.logs().where(logs.c.id == broadlog_id)
+            found = connection.execute(wanted).mappings().one_or_none()
+            if found is None:
                 raise UnknownMessage
-            found = row._mapping  # noqa: SLF001 - SQLAlchemy's public way to a row by column
-            delivery = self._contents.delivery(connection, found["delivery_id"])
-        return self._persons.values(found, delivery, self._contents.compiled(delivery).urls), (
-            delivery
-        )
+            row = dict(found)
+            delivery = self._contents.delivery(connection, row["delivery_id"])
+        urls = self._contents.compiled(delivery).urls
+        return self._persons.values(row, delivery, urls), delivery

@@ -116,3 +116,8 @@ def retry_ms(tries: int) -> int:
     [1, 10, 24, 24]
     """
     return RETRIES_MS[tries - 1] if tries <= len(RETRIES_MS) else DAY_MS
+
+
+def report_of(source: str) -> Report:
+    """A report in its stored form."""
+    return msgspec.json.decode(source, type=Report)

@@ -64,7 +64,7 @@ class Persons:
         ).select_from(joined)
 
     def values(
-        self, row: sa.RowMapping, delivery: Mapping[str, Any], urls: tuple[TrackedUrl, ...]
+        self, row: Mapping[str, Any], delivery: Mapping[str, Any], urls: tuple[TrackedUrl, ...]
     ) -> dict[str, Any]:
         """Everything a template may speak of, for a row of `logs`."""
         broadlog, number = int(row["id"]), int(delivery["id"])
@@ -84,12 +84,12 @@ class Persons:
             LINK_VARIABLE: own,
         }
 
-    def name(self, row: sa.RowMapping) -> str:
+    def name(self, row: Mapping[str, Any]) -> str:
         """The name in the ``To`` header."""
         parts = (row[f"{_PREFIX}firstName"], row[f"{_PREFIX}lastName"])
         return " ".join(part for part in parts if part)
 
-    def _recipient(self, row: sa.RowMapping) -> dict[str, Any]:
+    def _recipient(self, row: Mapping[str, Any]) -> dict[str, Any]:
         dates = {
             one.name
             for one in self._schemas.schema(RECIPIENT.id).attributes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from amity.campaign.delivery.service import Deliveries
 from amity.campaign.exports.service import LogExports
 from amity.campaign.imports.accounts import ExternalAccounts
 from amity.campaign.imports.copies import Copies
@@ -19,6 +20,7 @@ class Means:
     accounts: ExternalAccounts
     clock: BusinessClock
     copies: Copies
+    deliveries: Deliveries
     exports: LogExports
     schemas: CampaignSchemas
     tables: Tables

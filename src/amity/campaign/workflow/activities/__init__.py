@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amity.campaign.workflow.activities import (
     and_join,
+    delivery,
     end,
     fork,
     log_export,
@@ -20,6 +21,7 @@ ACTIVITIES: Registry[Activity] = Registry(
     "amity.activities",
     (
         and_join.SPEC,
+        delivery.SPEC,
         end.SPEC,
         fork.SPEC,
         log_export.SPEC,
