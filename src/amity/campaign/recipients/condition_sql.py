@@ -42,7 +42,7 @@ def _int(value: Sql) -> Sql:
 
 
 def _op(sign: str) -> Callable[[Sql, Sql], Sql]:
-    return lambda left, right: sa.type_coerce(left.op(sign)(right), sa.Double)
+    return lambda left, right: _int(left.op(sign)(right))
 
 
 def _divided(left: Sql, right: Sql) -> Sql:

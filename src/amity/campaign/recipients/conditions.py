@@ -270,7 +270,7 @@ Env = Mapping[Node, _Scope]
 def _sql(node: Any, env: Env) -> sa.ColumnElement[Any]:
     """The SQL of a resolved tree."""
     if isinstance(node, Literal):
-        return sa.null() if node.value is None else sa.literal(node.value)
+        return sa.cast(sa.null(), sa.Text) if node.value is None else sa.literal(node.value)
     if isinstance(node, Field):
         root, path = path_of(node)
         return env[root].found(path)[0]

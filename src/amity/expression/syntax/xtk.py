@@ -123,10 +123,13 @@ class _Reader:
         return tuple(self.read(part, row) for part in parts if part is not None)
 
     def _or_chain(self, parts: Tree, row: Node) -> Node:
-        return Call("or", self._all(parts, row))
+        return self._joined("or", self._all(parts, row))
 
     def _and_chain(self, parts: Tree, row: Node) -> Node:
-        return Call("and", self._all(parts, row))
+        return self._joined("and", self._all(parts, row))
+
+    def _joined(self, name: str, parts: tuple[Node, ...]) -> Node:
+        return Call(name, parts) if len(parts) > 1 else parts[0]
 
     def _negation(self, parts: Tree, row: Node) -> Node:
         return Call("not", self._all(parts, row))

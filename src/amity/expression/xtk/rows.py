@@ -69,6 +69,12 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+def _remainder(left: int, right: int) -> int:
+    """With the sign of the first, as in SQL."""
+    rest = abs(left) % abs(right)
+    return -rest if left < 0 else rest
+
+
 def _all(node: Call, env: Env) -> bool:
     return all(_value(arg, env) for arg in node.args)
 
@@ -135,7 +141,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "-": lambda left, right: bounded(left - right),
     "*": lambda left, right: bounded(left * right),
     "/": lambda left, right: float(left) / float(right),
-    "%": lambda left, right: int(math.fmod(left, right)) if right else None,
+    "%": lambda left, right: _remainder(int(left), int(right)),
     "concat": lambda left, right: left + right,
     "midnight": day_start,
 }

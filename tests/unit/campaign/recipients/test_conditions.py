@@ -1,0 +1,207 @@
+"""Rows give the meaning; SQL must agree. Faults name their place."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amity.campaign.recipients.conditions import Conditions, Rows, Value
+from amity.campaign.recipients.model import Attribute, Link, Schema
+from amity.campaign.recipients.schemas import CampaignSchemas
+from amity.expression.errors import (
+    ExpressionError,
+    SyntaxFault,
+    TypeFault,
+    UnknownField,
+    UnknownFunction,
+)
+from amity.expression.syntax.xtk import parse
+from amity.expression.xtk.functions import FUNCTIONS
+from amity.expression.xtk.resolve import FieldType, condition, resolve
+from amity.expression.xtk.rows import evaluate
+from amity.kernel.clock import DAY_MS, VirtualBusinessClock, from_iso
+from amity.storage.sqlite.tables import SqliteTables
+
+NOW = from_iso("2024-03-31T10:30:00.250Z")
+
+STORE = Schema(
+    namespace="cus",
+    name="store",
+    attributes=(
+        Attribute(name="region", length=20),
+        Attribute(name="size", type="long"),
+        Attribute(name="opened", type="date"),
+    ),
+)
+THING = Schema(
+    namespace="cus",
+    name="thing",
+    attributes=(
+        Attribute(name="name"),
+        Attribute(name="other"),
+        Attribute(name="count", type="long"),
+        Attribute(name="price", type="double"),
+        Attribute(name="day", type="date"),
+        Attribute(name="at", type="datetime"),
+        Attribute(name="on", type="boolean"),
+    ),
+    links=(Link(name="store", target="cus:store"),),
+)
+VISIT = Schema(
+    namespace="cus",
+    name="visit",
+    attributes=(Attribute(name="minutes", type="long"),),
+    links=(Link(name="thing", target="cus:thing", integrity="own"),),
+)
+TYPES = {
+    "name": "string", "other": "string", "count": "long", "price": "double", "day": "date",
+    "at": "datetime", "on": "boolean", "id": "long", "minutes": "long",
+    "store/region": "string", "store/size": "long", "store/opened": "date",
+}  # fmt: skip
+
+VALUES: dict[str, list[Any]] = {
+    "string": [None, "a", "B", "ab", " a ", "", "42", "-7", "1.5", "a%", "Ä"],
+    "long": [None, -3, 0, 1, 2, 3, 40, -(2**63), 2**63 - 1],
+    "double": [None, 0.0, 0.5, -0.5, 2.25, -7.5, 1e300],
+    "date": [None, "2024-02-29", "2024-03-31", "1969-12-31", "2023-02-30"],
+    "datetime": [None, -1, 0, NOW, NOW - 3 * DAY_MS, from_iso("2024-01-31T23:59:59.999Z")],
+    "boolean": [None, 0, 1],
+}
+LEAVES = {
+    "string": ["@name", "@other", "[store/@region]", "'a'", "'B'", "''"],
+    "whole": ["@count", "@on", "[store/@size]", "3", "0", "-2", "true"],
+    "number": ["@price", "0.5", "2.25", "{whole}"],
+    "time": ["@day", "@at", "[store/@opened]", "#2024-02-29#", "#2024-03-31 10:30:00#", "GetDate()",
+             "DaysAgo(30)", "MonthsAgo(1)"],
+    "test": ["@on", "EXISTS(cus:visit)", "EXISTS(cus:visit, @minutes > 3)",
+             "NOT EXISTS(cus:visit, NOT @minutes > 3)"],
+    "few": ["-40", "-1", "0", "1", "2", "3"],
+    "compare": ["=", "!=", "<", "<=", ">", ">="],
+}  # fmt: skip
+FORMS = {
+    "string": ["Lower({string})", "Upper({string})", "Trim({string})", "({string} + {string})",
+               "Substring({string}, {few}, {few})", "Coalesce({string}, {string})",
+               "Iif({test}, {string}, {string})", "Left({string}, {few})"],
+    "whole": ["({whole} + {whole})", "({whole} - {whole})", "({whole} * {whole})", "(@count % {few})",
+              "Year({time})", "Month({time})", "Day({time})", "Hour({time})", "DaysOld({time})",
+              "YearsOld({time})", "DaysDiff({time}, {time})", "Length({string})", "-{whole}",
+              "ToInteger({string})", "ToInteger({number})", "Abs({whole})"],
+    "number": ["({number} + {number})", "({number} * {number})", "({number} / {number})",
+               "ToDouble({string})", "ToDouble({whole})", "Round({number})", "{whole}"],
+    "time": ["AddDays({time}, {few})", "AddHours({time}, {few})", "AddMinutes({time}, {few})",
+             "AddMonths({time}, {few})", "ToDate({time})", "ToDateTime({time})"],
+    "test": ["{string} {compare} {string}", "{number} {compare} {number}", "{time} {compare} {time}",
+             "{string} IS NULL", "{number} IS NOT NULL", "{time} IS NULL",
+             "{string} IN ('a', {string})", "{string} NOT IN ('a', {string})",
+             "{string} LIKE 'a%'", "{string} NOT LIKE '_'", "{string} LIKE '%*'",
+             "{whole} BETWEEN 0 AND {whole}", "({test} AND {test})", "({test} OR {test})",
+             "NOT ({test})", "NOT ({test})"],
+}  # fmt: skip
+
+
+def written(rng: random.Random, form: str, depth: int) -> str:
+    """The form with each {kind} replaced by an expression of that kind."""
+    while (found := re.search(r"\{(\w+)\}", form)) is not None:
+        kind = found[1]
+        choices = LEAVES[kind] if depth == 0 else [*LEAVES[kind], *FORMS.get(kind, ())]
+        part = written(rng, rng.choice(choices), max(depth - 1, 0))
+        form = f"{form[: found.start()]}{part}{form[found.end() :]}"
+    return form
+
+
+def thing(rng: random.Random) -> dict[str, Any]:
+    """A row with what it links to and what links to it."""
+    made = {
+        name: rng.choice(VALUES[TYPES[name]])
+        for name in ("name", "other", "count", "price", "day", "at", "on")
+    }
+    store = {
+        name: rng.choice(VALUES[TYPES[f"store/{name}"]]) for name in ("region", "size", "opened")
+    }
+    visits = [{"minutes": rng.choice(VALUES["long"])} for _ in range(rng.randrange(3))]
+    return {**made, "store": rng.choice([None, store, store]), "cus:visit": visits}
+
+
+class Fields:
+    """Types by path, as the rows evaluator is told them."""
+
+    def field(self, path: tuple[str, ...]) -> FieldType:
+        return FieldType(TYPES["/".join(path)])
+
+    def records(self, schema: str) -> Fields:
+        assert schema == "cus:visit"
+        return self
+
+
+class Campaign:
+    """A campaign database with a table of things."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tables = SqliteTables(folder / "campaign.db")
+        self.schemas = CampaignSchemas(self.tables, VirtualBusinessClock(NOW))
+        self.schemas.install()
+        for schema in (STORE, THING, VISIT):
+            self.schemas.save(schema)
+        self.conditions = Conditions(self.schemas)
+
+    @contextmanager
+    def having(self, thing: dict[str, Any]) -> Iterator[sa.Connection]:
+        """The only thing there is, for as long as the block lasts."""
+        store, things, visits = (
+            self.schemas.table(f"cus:{n}") for n in ("store", "thing", "visit")
+        )
+        values = {key: thing[key] for key in ("name", "other", "count", "price", "day", "at")}
+        values["on"] = None if thing["on"] is None else bool(thing["on"])
+        with self.tables.connect() as connection:
+            if thing["store"]:
+                made = connection.execute(sa.insert(store).values(thing["store"]))
+                values["store_id"] = made.inserted_primary_key[0]
+            connection.execute(sa.insert(things).values(id=1, **values))
+            for visit in thing["cus:visit"]:
+                connection.execute(sa.insert(visits).values(thing_id=1, **visit))
+            yield connection
+
+    def holds(self, connection: sa.Connection, text: str) -> bool:
+        table = self.schemas.table("cus:thing")
+        where = self.conditions.where(text, self.conditions.of("cus:thing"), NOW)
+        return connection.execute(sa.select(table.c.id).where(where)).scalar() == 1
+
+    def value(self, connection: sa.Connection, text: str) -> Any:
+        table = self.schemas.table("cus:thing")
+        made = self.conditions.value(text, self.conditions.of("cus:thing"), NOW)
+        return connection.execute(sa.select(made.sql).select_from(table)).scalar()
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    made = Campaign(tmp_path_factory.mktemp("conditions"))
+    yield made
+    made.tables.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_sql_and_rows_agree(campaign: Campaign, seed: int) -> None:
+    """A condition chooses the same rows, whichever evaluator is asked; so does a value."""
+    rng = random.Random(seed)
+    row = thing(rng)
+    with campaign.having(row) as connection:
+        for _ in range(8):
+            text = written(rng, "{test}", 3)
+            expected = evaluate(condition(parse(text), Fields(), NOW), row)
+
+            assert (text, row, campaign.holds(connection, text)) == (text, row, expected)
+        for kind in ("{string}", "{number}", "{time}", "{whole}"):
+            text = written(rng, kind, 3)
+            expected = evaluate(resolve(parse(text), Fields(), NOW).node, row)
+
+            assert (text, row, campaign.value(connection, text)) == (text, row, expected)
