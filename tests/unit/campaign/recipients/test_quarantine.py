@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from amity.campaign.recipients.addresses import key, normalised
@@ -116,6 +116,10 @@ STORIES = st.lists(st.tuples(TOLD, st.integers(1, 7)), max_size=6).map(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(story=STORIES)
+@example(story=[*([Told("full", DAY_MS)] * 6), Told("ignored", MAILBOX_FULL_MS)])
+@example(story=[*([Told("full", DAY_MS)] * 6), Told("ignored", MAILBOX_FULL_MS - 1)])
+@example(story=[Told("soft", 0), Told("success", HOUR_MS), Told("soft", HOUR_MS)])
+@example(story=[Told("soft", 0), Told("soft", RESET_MS), Told("soft", RESET_MS + 1)])
 def test_thresholds(
     tables: SqliteTables, schemas: CampaignSchemas, quarantine: Quarantine, story: list[Told]
 ) -> None:
