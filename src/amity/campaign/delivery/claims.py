@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from amity.campaign.delivery import model
 from amity.campaign.delivery.analysis import unsubscribed
 from amity.campaign.delivery.channel import Fate, Outcome
+from amity.campaign.delivery.contents import named
 from amity.campaign.delivery.persons import Persons
 from amity.campaign.delivery.qualification import Qualifier
 from amity.campaign.recipients.quarantine import Quarantine
@@ -98,7 +99,7 @@ class Claims:
         """The deliveries that are started, the oldest first."""
         table = self._schemas.table("nms:delivery")
         rows = connection.execute(
-            sa.select(table)
+            sa.select(*named(table))
             .where(table.c.state.in_(model.UNDER_WAY))
             .order_by(table.c.contactDate, table.c.id)
         ).mappings()

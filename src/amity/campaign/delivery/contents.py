@@ -36,10 +36,11 @@ class Contents:
     def delivery(self, connection: sa.Connection, id: int) -> dict[str, Any]:
         """The delivery's row by attribute; `UnknownDelivery` when there is none."""
         table = self._schemas.table(DELIVERY.id)
-        row = connection.execute(sa.select(table).where(table.c.id == id)).one_or_none()
+        wanted = sa.select(*named(table)).where(table.c.id == id)
+        row = connection.execute(wanted).mappings().one_or_none()
         if row is None:
             raise UnknownDelivery(f"there is no delivery {id}")
-        return dict(zip(table.c.keys(), row, strict=True))
+        return dict(row)
 
     def compiled(self, delivery: Mapping[str, Any]) -> Compiled:
         """The content, compiled; `BadContent` when it is none."""
@@ -55,6 +56,11 @@ class Contents:
             while len(self._compiled) > _KEPT:
                 self._compiled.popitem(last=False)
         return made
+
+
+def named(table: sa.Table) -> list[sa.Label[Any]]:
+    """A table's columns by the names of their attributes: rows are then mappings of those."""
+    return [column.label(name) for name, column in table.c.items()]
 
 
 def content_of(source: str | bytes) -> Content:

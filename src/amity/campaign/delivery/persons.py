@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 import sqlalchemy as sa
 
+from amity.campaign.delivery.contents import named
 from amity.campaign.delivery.links import LinkSigner
 from amity.campaign.delivery.rewriting import (
     LINK_VARIABLE,
@@ -57,7 +58,7 @@ class Persons:
             seeds, sa.and_(seeds.c.email == logs.c.address, logs.c.seed == sa.true())
         )
         return sa.select(
-            logs,
+            *named(logs),
             *(people.c[name].label(_PREFIX + name) for name in self.attributes),
             seeds.c.firstName.label("seed_firstName"),
             seeds.c.lastName.label("seed_lastName"),

@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from amity.campaign.delivery import model
-from amity.campaign.delivery.contents import Contents
+from amity.campaign.delivery.contents import Contents, named
 from amity.campaign.delivery.errors import UnknownMessage
 from amity.campaign.delivery.persons import Persons
 from amity.campaign.delivery.rewriting import TYPE_CLICK, TYPE_OPT_OUT
@@ -57,7 +57,7 @@ class Results:
     def logs(self, id: int, *, status: str = "", limit: int = 100, after: int = 0) -> list[Json]:
         """The messages of a delivery in the order of their ids, those after `after`."""
         logs = self._schemas.table("nms:broadLogRcp")
-        wanted = sa.select(logs).where(logs.c.delivery_id == id, logs.c.id > after)
+        wanted = sa.select(*named(logs)).where(logs.c.delivery_id == id, logs.c.id > after)
         if status:
             wanted = wanted.where(logs.c.status == number_of(LOG_STATUS, status))
         with self._tables.connect() as connection:
@@ -69,7 +69,7 @@ class Results:
         """Who was left out, and why, in the order of the ids."""
         excluded = self._schemas.table("nms:excludeLogRcp")
         wanted = (
-            sa.select(excluded)
+            sa.select(*named(excluded))
             .where(excluded.c.delivery_id == id, excluded.c.id > after)
             .order_by(excluded.c.id)
             .limit(limit)
@@ -104,7 +104,7 @@ class Results:
         with self._tables.connect() as connection:
             delivery = self._contents.delivery(connection, id)
             found = (
-                connection.execute(sa.select(people).where(people.c.id == recipient))
+                connection.execute(sa.select(*named(people)).where(people.c.id == recipient))
                 .mappings()
                 .one_or_none()
             )

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from amity.campaign.delivery import model
 from amity.campaign.delivery.analysis import Analyser, Target
 from amity.campaign.delivery.content import Content
-from amity.campaign.delivery.contents import Contents, content_of
+from amity.campaign.delivery.contents import Contents, content_of, named
 from amity.campaign.delivery.errors import (
     BadContent,
     NameTaken,
@@ -115,7 +115,7 @@ class Deliveries:
         """Deliveries in the order of their ids, those after `after`; or the one of that name."""
         table, services = self._table, self._schemas.table("nms:service")
         wanted = (
-            sa.select(table, services.c.name.label("service"))
+            sa.select(*named(table), services.c.name.label("service"))
             .select_from(table.outerjoin(services, services.c.id == table.c.serviceId))
             .where(table.c.id > after)
             .order_by(table.c.id)
@@ -308,7 +308,9 @@ class Deliveries:
         taken = ("content", "serviceId", "campaignName", "transactional", "label")
         row = (
             connection.execute(
-                sa.select(*(table.c[one] for one in taken)).where(table.c.internalName == name)
+                sa.select(*(table.c[one].label(one) for one in taken)).where(
+                    table.c.internalName == name
+                )
             )
             .mappings()
             .one_or_none()
