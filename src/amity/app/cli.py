@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from amity.app.exchange_commands import exchange_commands
 from amity.app.folder import DataFolder, write_json
 from amity.app.init import create_organisation
 from amity.app.local_client import LocalClient
@@ -30,6 +31,7 @@ failed_commands = typer.Typer(help="Refused records: list, show, replay.", no_ar
 cli.add_typer(failed_commands, name="failed")
 identity_commands = typer.Typer(help="The identity graph.")
 cli.add_typer(identity_commands, name="identity")
+cli.add_typer(exchange_commands, name="exchange")
 
 Data = Annotated[Path, typer.Option("--data", help="The data folder.", envvar="AMITY_DATA")]
 OUT = Console()
