@@ -229,5 +229,4 @@ class Campaign:
             connection.execute(sa.update(table).where(table.c.id == id).values(values))
 
 
-
 TARGETING = Targeting()
