@@ -25,7 +25,7 @@ from amity.campaign.recipients.model import Enumeration
 from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.campaign.tracking.errors import BadOverrule, UnknownReturn, UnknownText
 from amity.campaign.tracking.returns_sink import SOURCE
-from amity.campaign.tracking.store import RETURN
+from amity.campaign.tracking.store import RETURN, install
 from amity.flow.failures import Failures, Where
 from amity.kernel.clock import BusinessClock, to_iso
 from amity.kernel.scope import Scope
@@ -75,6 +75,7 @@ class TrackingReports:
         scope: Scope,
         clock: BusinessClock,
     ) -> None:
+        install(tables)
         self._tables = tables
         self._schemas = schemas
         self._qualifier = qualifier
