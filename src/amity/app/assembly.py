@@ -25,7 +25,10 @@ from amity.platform.governance.estate import AudienceRule, PlatformEstate
 from amity.platform.governance.service import Governance
 from amity.platform.identity.namespaces import Namespaces
 from amity.platform.identity.settings import IdentitySettings
+from amity.platform.ingestion.campaign_setup import CampaignSetup
 from amity.platform.ingestion.inlets import Inlets
+from amity.platform.ingestion.source_flows import SourceKind
+from amity.platform.ingestion.sources import SOURCES
 from amity.platform.ingestion.validation import Validators
 from amity.platform.profile.policies import MergePolicies
 from amity.platform.profile.service import Profiles
@@ -58,6 +61,8 @@ class Platform:
     governance: Governance
     activations: StoredActivations
     destinations: DestinationKind
+    sources: SourceKind
+    setup: CampaignSetup
     flows: FlowService
 
 
@@ -185,11 +190,14 @@ def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Pla
         append=append,
     )
     inlets = Inlets(documents=documents, catalog=catalog, ids=ids, public_url=public_url)
+    sources = SourceKind(
+        specs=SOURCES, documents=documents, catalog=catalog, clock=clock, append=append
+    )
     flows = FlowService(
         documents=documents,
         ids=ids,
         clock=clock,
-        kinds=[inlets, destinations],
+        kinds=[inlets, destinations, sources],
         secrets=SecretBox(core.folder.keys / "secrets.key"),
     )
     return Platform(
@@ -211,5 +219,9 @@ def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Pla
         governance=governance,
         activations=activations,
         destinations=destinations,
+        sources=sources,
+        setup=CampaignSetup(
+            registry=registry, catalog=catalog, namespaces=namespaces, documents=documents
+        ),
         flows=flows,
     )

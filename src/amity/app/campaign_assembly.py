@@ -6,20 +6,28 @@ from dataclasses import dataclass
 
 from amity.access.secrets import SecretBox
 from amity.app.campaign_core import CampaignCore
+from amity.campaign.delivery.analysis import Analyser
 from amity.campaign.delivery.contents import Contents
 from amity.campaign.delivery.links import LinkSigner
 from amity.campaign.delivery.mirror import MirrorPages
 from amity.campaign.delivery.persons import Persons
 from amity.campaign.delivery.qualification import Qualifier
+from amity.campaign.delivery.results import Results
+from amity.campaign.delivery.service import Deliveries
 from amity.campaign.exports.interval import Watch, boot_id
 from amity.campaign.exports.service import LogExports
 from amity.campaign.imports.accounts import ExternalAccounts, Folders
+from amity.campaign.imports.copies import Copies
 from amity.campaign.imports.sftp_accounts import SftpAccounts
 from amity.campaign.recipients.conditions import Conditions
 from amity.campaign.recipients.org_units import OrgUnits
 from amity.campaign.recipients.quarantine import Quarantine
 from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.campaign.recipients.service import Recipients
+from amity.campaign.workflow.activities import ACTIVITIES
+from amity.campaign.workflow.means import Means
+from amity.campaign.workflow.service import Workflows
+from amity.campaign.workflow.templates import TEMPLATES
 from amity.exchange.guardrails import check_org_units
 
 
@@ -41,6 +49,10 @@ class Campaign:
     persons: Persons
     mirror: MirrorPages
     exports: LogExports
+    deliveries: Deliveries
+    results: Results
+    means: Means
+    workflows: Workflows
 
 
 def assemble_campaign(ports: CampaignCore) -> Campaign:
@@ -57,13 +69,41 @@ def assemble_campaign(ports: CampaignCore) -> Campaign:
     )
     signer = LinkSigner(ports.link_key, ports.options.public_url)
     contents, persons = Contents(schemas), Persons(schemas, signer)
+    conditions = Conditions(schemas)
+    exports = LogExports(
+        tables=tables,
+        schemas=schemas,
+        watch=Watch(clock=core.clock, system=core.system, boot=boot_id()),
+        open_store=accounts.open,
+        spool=core.folder.campaign_spool,
+        ids=core.ids,
+    )
+    deliveries = Deliveries(
+        tables=tables,
+        schemas=schemas,
+        conditions=conditions,
+        contents=contents,
+        analyser=Analyser(schemas, contents, persons),
+        clock=core.clock,
+        ids=core.ids,
+    )
+    means = Means(
+        accounts=accounts,
+        clock=core.clock,
+        copies=Copies(core.folder.copies),
+        deliveries=deliveries,
+        exports=exports,
+        schemas=schemas,
+        tables=tables,
+        work=ports.work,
+    )
     return Campaign(
         ports=ports,
         schemas=schemas,
         units=OrgUnits(tables=tables, scope=ports.scope, check=check_org_units, clock=core.clock),
         recipients=Recipients(tables, schemas, core.clock),
         quarantine=Quarantine(schemas),
-        conditions=Conditions(schemas),
+        conditions=conditions,
         qualifier=Qualifier(schemas),
         accounts=accounts,
         sftp_accounts=SftpAccounts(tables=tables, clock=core.clock, ids=core.ids),
@@ -71,12 +111,16 @@ def assemble_campaign(ports: CampaignCore) -> Campaign:
         contents=contents,
         persons=persons,
         mirror=MirrorPages(tables, schemas, contents, persons),
-        exports=LogExports(
+        exports=exports,
+        deliveries=deliveries,
+        results=Results(tables, schemas, contents, persons),
+        means=means,
+        workflows=Workflows(
             tables=tables,
-            schemas=schemas,
-            watch=Watch(clock=core.clock, system=core.system, boot=boot_id()),
-            open_store=accounts.open,
-            spool=core.folder.campaign_spool,
-            ids=core.ids,
+            work=ports.work,
+            activities=ACTIVITIES,
+            templates=TEMPLATES,
+            means=means,
+            clock=core.clock,
         ),
     )

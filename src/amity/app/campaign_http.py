@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from amity.app.access_side import Access
 from amity.app.campaign_assembly import Campaign
 from amity.app.doors import Listener
+from amity.campaign.delivery.routes import router as delivery_router
 from amity.campaign.exports.routes import router as export_router
 from amity.campaign.imports.sftp_server import SftpAudit, SftpServer
 from amity.campaign.recipients.routes import router as recipient_router
@@ -18,6 +19,7 @@ from amity.campaign.tracking.link_routes import router as link_router
 from amity.campaign.tracking.messages import Messages
 from amity.campaign.tracking.reports import TrackingReports
 from amity.campaign.tracking.routes import router as tracking_router
+from amity.campaign.workflow.routes import router as workflow_router
 from amity.flow.failures import Failures
 
 
@@ -50,6 +52,10 @@ def campaign_routers(campaign: Campaign, append: Append) -> list[APIRouter]:
             org_units=campaign.units,
             clock=core.clock,
         ),
+        delivery_router(
+            deliveries=campaign.deliveries, results=campaign.results, org_units=campaign.units
+        ),
+        workflow_router(campaign.workflows),
         tracking_router(reports),
         export_router(campaign.exports, core.ids),
         link_router(door),

@@ -15,11 +15,18 @@ from amity.app.core import CAMPAIGN_WRITER, Core, open_core
 from amity.app.folder import DataFolder, cleared
 from amity.app.loop import Beside, Hosts, Loop, TimedHost, done_tick
 from amity.app.worker_side import only_worker
+from amity.campaign.delivery.channels import CHANNELS
+from amity.campaign.delivery.claims import Claims
+from amity.campaign.delivery.dkim import Dkim, load_key
+from amity.campaign.delivery.message import Writer
+from amity.campaign.delivery.sender import Sender
 from amity.campaign.exports.host import ExportHost
 from amity.campaign.exports.opt_outs import OptOutStream
 from amity.campaign.recipients.upkeep import Upkeep
 from amity.campaign.tracking.hits_sink import HitsSink
 from amity.campaign.tracking.returns_sink import Effects, ReturnsSink
+from amity.campaign.workflow.activities import ACTIVITIES
+from amity.campaign.workflow.engine import Engine
 from amity.exchange.preferences import PREFERENCES_TOPIC
 from amity.flow.sink import Sink, SinkRunner
 from amity.storage.ports import State
@@ -74,20 +81,52 @@ def beside_the_platform(core: Core) -> Beside:
 
 def _timed(campaign: Campaign) -> list[TimedHost]:
     ports = campaign.ports
+    core = ports.core
     return [
+        Engine(
+            tables=ports.tables,
+            work=ports.work,
+            activities=ACTIVITIES,
+            means=campaign.means,
+            clock=core.clock,
+            system=core.system,
+        ),
+        *([_sender(campaign)] if ports.options.smtp else []),
         Upkeep(
             tables=ports.tables,
             quarantine=campaign.quarantine,
             services=campaign.recipients.services,
         ),
-        ExportHost(exports=campaign.exports, system=ports.core.system),
+        ExportHost(exports=campaign.exports, system=core.system),
         OptOutStream(
             tables=ports.tables,
             schemas=campaign.schemas,
-            append=ports.core.log.append,
+            append=core.log.append,
             scope=ports.scope,
         ),
     ]
+
+
+def _sender(campaign: Campaign) -> Sender:
+    ports = campaign.ports
+    core, options = ports.core, ports.options
+    host, _, port = options.smtp.rpartition(":")
+    mail = CHANNELS["email"]
+    dkim = Dkim(load_key(core.folder.keys / "dkim.pem"), domain=options.signing_domain)
+    return Sender(
+        tables=ports.tables,
+        claims=Claims(
+            schemas=campaign.schemas,
+            persons=campaign.persons,
+            quarantine=campaign.quarantine,
+            qualifier=campaign.qualifier,
+        ),
+        contents=campaign.contents,
+        persons=campaign.persons,
+        writer=Writer(campaign.signer, bounce_domain=options.bounce_domain, dkim=dkim),
+        channel=mail.make(mail.config(host=host, port=int(port))),
+        ids=core.ids,
+    )
 
 
 def _sinks(campaign: Campaign) -> list[Sink]:

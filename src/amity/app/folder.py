@@ -45,6 +45,7 @@ class DataFolder:
             self.work_tables,
             self.campaign_spool,
             self.sftp,
+            self.copies,
             self.keys,
         ):
             folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +89,11 @@ class DataFolder:
     def campaign_spool(self) -> Path:
         """Files in the making, of the campaign's worker."""
         return self.root / "spool" / "campaign"
+
+    @property
+    def copies(self) -> Path:
+        """Files that workflows have fetched, until their task is done with them."""
+        return self.root / "copies"
 
     @property
     def work_tables(self) -> Path:

@@ -27,6 +27,7 @@ from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.doctor import Doctor
 from amity.app.doctor import router as doctor_router
 from amity.app.doors import Doors, Told
+from amity.app.exchange_plan import router as plan_router
 from amity.app.folder import DataFolder, write_private
 from amity.app.front import Front
 from amity.app.segmentation_jobs import segmentation_routes
@@ -44,6 +45,7 @@ from amity.platform.identity.routes import router as identity_router
 from amity.platform.identity.service import Graphs
 from amity.platform.ingestion.batch_files import BatchFiles
 from amity.platform.ingestion.batches import BatchImport
+from amity.platform.ingestion.campaign_routes import router as setup_router
 from amity.platform.ingestion.door import Door, Pressure
 from amity.platform.ingestion.export_routes import Exports
 from amity.platform.ingestion.export_routes import router as export_router
@@ -229,6 +231,7 @@ def build_http(
         *platform_routers(core, platform, appender, public_url),
         failed_router(Failures(core.state), replays),
         *campaign_routers(side, appender.append),
+        plan_router(platform.registry, platform.namespaces, side.schemas),
         *server_routers(core, platform, workers),
         _health(workers, appender, metrics),
     ):
@@ -244,6 +247,7 @@ def build_http(
     def announce_flows() -> None:
         for scope in access.scopes(organisation["org_id"]):
             platform.destinations.announce_all(scope)
+            platform.sources.announce_all(scope)
 
     def application(told: Told) -> Application:
         doors = Doors(options.host, listeners(side, access, appender.append), told)
@@ -310,6 +314,7 @@ def platform_routers(
         schema_router(platform.registry),
         catalog_router(platform.catalog),
         flow_router(platform.flows),
+        setup_router(platform.setup, platform.flows),
         import_router(batches),
         export_router(
             Exports(catalog=platform.catalog, files=files, lake=core.lake, public_url=public_url)

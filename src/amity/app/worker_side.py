@@ -35,6 +35,12 @@ from amity.platform.ingestion.batch_loader import BatchLoader
 from amity.platform.ingestion.batches import BatchEnds
 from amity.platform.ingestion.identities import RecordIdentities, identities_of
 from amity.platform.ingestion.lake_sink import LakeSink, PrimaryOf
+from amity.platform.ingestion.preferences import PreferencesSink
+from amity.platform.ingestion.reception import Reception
+from amity.platform.ingestion.source import SourceMeans
+from amity.platform.ingestion.source_reader import SourceReader
+from amity.platform.ingestion.source_stage import SourceStage
+from amity.platform.ingestion.sources import SOURCES
 from amity.platform.profile.stage import ProfileStage
 from amity.platform.schema.arrow import arrow_schema
 from amity.platform.schema.model import ResolvedSchema
@@ -101,6 +107,7 @@ def build_loop(core: Core, platform: Platform) -> Loop:
         ),
         Runner([ActivationStage()], log=log, state=state, name="activation"),
         Runner([ScheduleStage()], log=log, state=state, name="schedules"),
+        Runner([SourceStage()], log=log, state=state, name="source_schedules"),
         Runner([FailuresStage()], log=log, state=state, name="failures"),
     ]
     lake = LakeSink(
@@ -113,6 +120,7 @@ def build_loop(core: Core, platform: Platform) -> Loop:
     )
     sinks: list[Sink] = [
         _batch_loader(core, platform, lake),
+        *_sources(core, platform),
         JobStarter(build_jobs(core, platform, log.append, lambda work: work())),
         Exporter(
             state=core.state,
@@ -138,6 +146,30 @@ def build_loop(core: Core, platform: Platform) -> Loop:
         log=log,
         state=state,
     )
+
+
+def _sources(core: Core, platform: Platform) -> list[Sink]:
+    """Who fetches records, and who hears of opt-outs at once."""
+    reception = Reception(
+        validators=platform.validators, clock=core.clock, ids=core.ids, tenant=platform.tenant
+    )
+    return [
+        SourceReader(
+            state=core.state,
+            flows=platform.flows,
+            specs=SOURCES,
+            means=SourceMeans(
+                exports=core.folder.exports,
+                work=core.folder.work,
+                outbound=core.outbound,
+                tenant=platform.tenant,
+            ),
+            reception=reception,
+            append=core.log.append,
+            clock=core.clock,
+        ),
+        PreferencesSink(place=platform.setup, reception=reception, append=core.log.append),
+    ]
 
 
 def _batch_loader(core: Core, platform: Platform, lake: LakeSink) -> BatchLoader:
