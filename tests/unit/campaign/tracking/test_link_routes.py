@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -285,17 +286,30 @@ def test_the_hit_is_durable_before_the_answer(answered: Answered) -> None:
 
 def test_a_click_waits_for_no_writer(answered: Answered, http: Client) -> None:
     """While another transaction writes to the campaign database, links are answered all the same."""
-    with answered.tables.begin() as connection:
-        connection.exec_driver_sql("UPDATE NmsRecipient SET sCity = 'x'")
-        answers = [
-            http.get(answered.path("r", url=CLICK)).status_code,
-            http.get(answered.path("r", url=PERSONAL)).status_code,
-            http.get(answered.path("o")).status_code,
-            http.get(answered.path("m")).status_code,
-            http.post(answered.path("u"), data=ONE_CLICK).status_code,
-        ]
+    begun, answers_are_in = Event(), Event()
+    in_time: list[bool] = []
+
+    def write() -> None:
+        with answered.tables.begin() as connection:
+            connection.exec_driver_sql("UPDATE NmsRecipient SET sCity = 'x'")
+            begun.set()
+            in_time.append(answers_are_in.wait(4))
+
+    writer = Thread(target=write)
+    writer.start()
+    begun.wait()
+    answers = [
+        http.get(answered.path("r", url=CLICK)).status_code,
+        http.get(answered.path("r", url=PERSONAL)).status_code,
+        http.get(answered.path("o")).status_code,
+        http.get(answered.path("m")).status_code,
+        http.post(answered.path("u"), data=ONE_CLICK).status_code,
+    ]
+    answers_are_in.set()
+    writer.join()
 
     assert [302, 302, 200, 200, 200] == answers
+    assert [True] == in_time
 
 
 def test_machines_are_set_apart(answered: Answered, http: Client) -> None:
