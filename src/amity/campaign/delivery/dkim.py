@@ -45,19 +45,16 @@ _HASH = hashes.SHA256()
 
 
 class Dkim:
-    """Signs messages for one domain.
+    """Signs messages, with one key for all the domains of the installation.
 
     Args:
         key: RSA private key; loaded once.
-        domain: Signing domain, that of the sender's address or above it.
         selector: Where the public key is: ``<selector>._domainkey.<domain>``.
     """
 
-    def __init__(self, key: rsa.RSAPrivateKey, *, domain: str, selector: str = "amity") -> None:
+    def __init__(self, key: rsa.RSAPrivateKey, *, selector: str = "amity") -> None:
         self._key = key
-        self._tags = f"v=1; a=rsa-sha256; c=relaxed/relaxed; d={domain}; s={selector};"
-        self.domain = domain
-        self.selector = selector
+        self._selector = selector
 
     @property
     def record(self) -> str:
@@ -67,15 +64,18 @@ class Dkim:
         )
         return f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
 
-    def header(self, headers: Sequence[tuple[str, str]], body: bytes) -> str:
-        """The value of the ``DKIM-Signature`` header, folded; `body` has CRLF line ends."""
+    def header(self, headers: Sequence[tuple[str, str]], body: bytes, *, domain: str) -> str:
+        """The value of the ``DKIM-Signature`` header, folded; `body` has CRLF line ends.
+
+        `domain` is that of the sender's address, so that receivers find the two aligned.
+        """
         found = {name.lower(): value for name, value in headers}
         signed = [name for name in _SIGNED if name in found]
         over = [name for name in _OVERSIGNED if name in found or name == "reply-to"]
         digest = base64.b64encode(hashlib.sha256(relaxed_body(body)).digest()).decode()
-        value = (
-            f"{self._tags}\r\n h={':'.join([*signed, *over])};\r\n bh={digest};\r\n b="
-        )  # fmt: skip
+        tags = f"v=1; a=rsa-sha256; c=relaxed/relaxed; d={domain}; s={self._selector};"
+        names = ":".join([*signed, *over])
+        value = f"{tags}\r\n h={names};\r\n bh={digest};\r\n b="
         canonical = [_relaxed_header(name, found[name]) for name in signed]
         canonical.append(_relaxed_header("dkim-signature", value))
         made = self._key.sign("\r\n".join(canonical).encode(), _PADDING, _HASH)

@@ -28,6 +28,9 @@ UNSUBSCRIBE_SUBJECT: Final = "unsubscribe"
 """Subject of the mail by which a mail program without one-click unsubscribes."""
 
 _LINE_CHARS: Final = 72
+_QUOTED_CHARS: Final = (
+    250  # a longer name is cut into encoded words, so that no line grows too long
+)
 _WORD_BYTES: Final = 45  # 45 bytes make 60 letters of base64; with the frame an encoded word has 72
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRINTABLE = re2.compile(r"[ -~]*")
@@ -76,11 +79,11 @@ class Writer:
         self._bounce_domain = bounce_domain
         self._dkim = dkim
 
-    def message_id(self, letter: Letter) -> str:
+    def message_id(self, letter: Letter, domain: str) -> str:
         """The same for the same delivery log, however often it is written."""
         verp = self._signer.verp(letter.broadlog, letter.delivery)
         name = digest(verp, length=24)
-        return f"<{letter.delivery}.{letter.broadlog}.{name}@{self._dkim.domain}>"
+        return f"<{letter.delivery}.{letter.broadlog}.{name}@{domain}>"
 
     def write(self, letter: Letter, content: Content, rendered: Rendered) -> Outgoing:
         """The whole message, signed."""
@@ -91,7 +94,8 @@ class Writer:
             parts.append(("html", rendered.html))
         more, body = _body(parts, boundary=f"=_{digest(verp, 'boundary')}")
         headers += more
-        signature = self._dkim.header(headers, body)
+        domain = content.from_address.rpartition("@")[2]
+        signature = self._dkim.header(headers, body, domain=domain)
         head = "".join(f"{name}: {value}\r\n" for name, value in headers)
         whole = f"DKIM-Signature: {signature}\r\n{head}\r\n".encode("ascii") + body
         return Outgoing(
@@ -99,13 +103,14 @@ class Writer:
         )
 
     def _headers(self, letter: Letter, content: Content, subject: str, verp: str) -> Headers:
+        domain = content.from_address.rpartition("@")[2]
         moment = _EPOCH + timedelta(milliseconds=letter.at_ms)
         headers = [
             ("From", mailbox(content.from_name, content.from_address)),
             ("To", mailbox(letter.name, letter.address)),
             ("Subject", _unstructured(subject)),
             ("Date", format_datetime(moment)),
-            ("Message-ID", self.message_id(letter)),
+            ("Message-ID", self.message_id(letter, domain)),
         ]
         if content.reply_to:
             headers.append(("Reply-To", mailbox("", content.reply_to)))
@@ -118,7 +123,7 @@ class Writer:
             ]
         # Gmail's feedback loop counts complaints by these; the last one names the sender.
         campaign = _identifier(letter.campaign) or "none"
-        sender = _identifier(self._dkim.domain)
+        sender = _identifier(domain)
         headers.append(("Feedback-ID", f"{letter.delivery}:{campaign}:email:{sender}"))
         return headers
 
@@ -148,7 +153,7 @@ def mailbox(name: str, address: str) -> str:
             f"the name {name[:60]!r} holds a line break or another control character, which could "
             "add a header to the message; clean the recipient's data"
         )
-    if len(name) <= _LINE_CHARS - 20 and _PHRASE.fullmatch(name) and "=?" not in name:
+    if len(name) <= _QUOTED_CHARS and _PHRASE.fullmatch(name) and "=?" not in name:
         return f'"{name}"{_fold_before(name, address)}<{address}>'
     return f"{_encoded(name)}\r\n <{address}>"
 

@@ -138,7 +138,7 @@ class Campaign:
         self.contents = Contents(self.schemas)
         self.persons = Persons(self.schemas, self.signer)
         self.analyser = Analyser(self.schemas, self.contents, self.persons)
-        self.dkim = Dkim(signing_key(), domain="shop.example")
+        self.dkim = Dkim(signing_key())
         self.writer = Writer(self.signer, bounce_domain="b.shop.example", dkim=self.dkim)
         self.deliveries = Deliveries(
             tables=self.tables,
