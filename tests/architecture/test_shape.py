@@ -17,13 +17,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "amity"
 PLUGIN_FOLDERS = {
+    "amity.campaign.delivery.channels": "CHANNELS",
+    "amity.campaign.workflow.activities": "ACTIVITIES",
+    "amity.campaign.workflow.templates": "TEMPLATES",
     "amity.platform.activation.destinations": "DESTINATIONS",
     "amity.platform.ingestion.sources": "SOURCES",
     "amity.transports": "TRANSPORTS",
 }
 """Package of plug-ins → the name of its registry, in the package or in its `registry` module."""
 
-REGISTRIES = {"destinations", "sources", "channels", "activities", "functions"}
+REGISTRIES = {"destinations", "sources", "channels", "activities", "functions", "templates"}
 """Folders whose `__init__` lists what is in them."""
 
 NOT_PLUGINS = {"ports", "registry", "errors", "outbound"}

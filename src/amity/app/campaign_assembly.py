@@ -28,7 +28,7 @@ from amity.campaign.workflow.activities import ACTIVITIES
 from amity.campaign.workflow.means import Means
 from amity.campaign.workflow.service import Workflows
 from amity.campaign.workflow.templates import TEMPLATES
-from amity.exchange.guardrails import check_org_units
+from amity.exchange.guardrails import check_creates_no_recipient, check_org_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,9 @@ def assemble_campaign(ports: CampaignCore) -> Campaign:
     )
     means = Means(
         accounts=accounts,
+        check_creates_no_recipient=check_creates_no_recipient,
         clock=core.clock,
+        conditions=conditions,
         copies=Copies(core.folder.copies),
         deliveries=deliveries,
         exports=exports,

@@ -124,7 +124,7 @@ def _sender(campaign: Campaign) -> Sender:
         contents=campaign.contents,
         persons=campaign.persons,
         writer=Writer(campaign.signer, bounce_domain=options.bounce_domain, dkim=dkim),
-        channel=mail.make(mail.config(host=host, port=int(port))),
+        channel=mail.make(mail.config(host=host.strip("[]"), port=int(port))),
         ids=core.ids,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -24,16 +24,22 @@ from typer import Typer
 from typer.main import get_command
 
 import amity
-from amity.access.guard import Needs
+from amity.access.guard import Needs, Signed
 from amity.app.folder import DataFolder
 from amity.app.http_side import build_http
 from amity.app.init import create_organisation
+from amity.campaign.delivery.channels import CHANNELS
+from amity.campaign.workflow.activities import ACTIVITIES
+from amity.campaign.workflow.activity import ActivitySpec
+from amity.campaign.workflow.templates import TEMPLATES
 from amity.expression.reference import page as pql_page
 from amity.kernel.errors import AmityError
 from amity.kernel.registry import Registry
 from amity.platform.activation.destination import DestinationSpec
 from amity.platform.activation.destinations import DESTINATIONS
 from amity.platform.ingestion.segment_spec import CALLS
+from amity.platform.ingestion.source import SourceSpec
+from amity.platform.ingestion.sources import SOURCES
 from amity.transports.registry import TRANSPORTS
 
 MADE = "_Read off the code by `amity reference`; do not edit._"
@@ -66,6 +72,15 @@ _VERBS: Mapping[str, str] = {
     "PUT": "Replace",
 }
 
+
+PLUG_INS: Mapping[str, Registry[Any]] = {
+    "Destinations": DESTINATIONS,
+    "Sources": SOURCES,
+    "Transports": TRANSPORTS,
+    "Activities of workflows": ACTIVITIES,
+    "Templates of workflows": TEMPLATES,
+    "Channels": CHANNELS,
+}
 
 _NO_NOUNS = frozenset({"custom", "v2", "v3"})
 """Parts of paths that say nothing about what lies there."""
@@ -151,7 +166,7 @@ def _routes_of(control: FastAPI) -> Iterator[Route]:
                 group=str(tags[0]),
                 path=path,
                 method=method,
-                permission=", ".join(asked) or "public",
+                permission=", ".join(asked) or _open_to(dependant),
                 summary=told or _what(method, path),
             )
 
@@ -159,6 +174,12 @@ def _routes_of(control: FastAPI) -> Iterator[Route]:
 def _permissions(dependant: Dependant) -> set[str]:
     own = {str(dependant.call.permission)} if isinstance(dependant.call, Needs) else set()
     return own.union(*(_permissions(one) for one in dependant.dependencies))
+
+
+def _open_to(dependant: Dependant | None) -> str:
+    """Who may call a route that asks for no permission."""
+    inner = dependant.dependencies if dependant is not None else []
+    return "signed link" if any(isinstance(one.call, Signed) for one in inner) else "public"
 
 
 def _first_sentence(thing: Any) -> str:
@@ -393,26 +414,51 @@ def _plugins_page() -> str:
             "A plug-in is one file with a `SPEC`; other packages add theirs through the entry-point "
             "group. [How to add a destination](../how-to/add-a-destination.md)."
         ),
-        "## Destinations",
-        f"Entry-point group `{DESTINATIONS.group}`.",
-        *_specs(DESTINATIONS, _destination_parts),
-        "## Transports",
-        f"Entry-point group `{TRANSPORTS.group}`.",
-        *_specs(TRANSPORTS, lambda _: ()),
     ]
+    for title, registry in PLUG_INS.items():
+        parts += [f"## {title}", f"Entry-point group `{registry.group}`.", *_specs(registry)]
     return _page(parts)
 
 
-def _specs(
-    registry: Registry[Any], more: Callable[[DestinationSpec], Iterable[str]]
-) -> Iterator[str]:
+def _specs(registry: Registry[Any]) -> Iterator[str]:
     for name in sorted(registry):
         spec = registry[name]
         yield f"### `{name}`"
         yield spec.summary
         if isinstance(spec, DestinationSpec):
-            yield from more(spec)
-        yield _table(("field of its configuration", "default"), _fields(spec.config))
+            yield from _destination_parts(spec)
+        if isinstance(spec, SourceSpec):
+            yield from _source_parts(spec)
+        if isinstance(spec, ActivitySpec):
+            yield from _activity_parts(spec)
+        fields = list(_fields(spec.config))
+        if fields:
+            yield _table(("field of its configuration", "default"), fields)
+
+
+def _activity_parts(spec: ActivitySpec) -> Iterator[str]:
+    fewest, most = spec.inputs
+    several = "any number" if most is None else str(most)
+    inputs = several if fewest == most else f"{fewest} to {several}"
+    yield f"{spec.label}. Inbound transitions: {inputs}. Effect: {spec.effect}."
+
+
+def _source_parts(spec: SourceSpec) -> Iterator[str]:
+    served = [f"{name} `{id}`" for id, name in spec.connection_specs.items()]
+    signs_in = [
+        f"{name} ({', '.join(f'`{part}`' for part in one.required) or 'nothing'})"
+        for name, one in spec.auths.items()
+    ]
+    id, flow_spec = spec.flow_spec
+    params = ", ".join(f"`{one}`" for one in spec.params)
+    yield "\n".join(
+        (
+            f"- Connection specs: {'; '.join(served)}",
+            f"- Flow spec: {flow_spec} `{id}`",
+            f"- Signs in by: {'; '.join(signs_in)}",
+            f"- Parameters: {params}",
+        )
+    )
 
 
 def _destination_parts(spec: DestinationSpec) -> Iterator[str]:
@@ -444,7 +490,8 @@ def _fields(config: type) -> Iterator[tuple[str, str]]:
 
 def _default(field: Any) -> Any:
     """A default that is made anew each time is shown as the name of what makes it."""
-    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    found = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return msgspec.to_builtins(found) if isinstance(found, msgspec.Struct) else found
 
 
 # -- Markdown, modules --------------------------------------------------------------------------
