@@ -208,11 +208,12 @@ class Loop:
 
         One host may fire all its timers up to the next due time of another: what it says carries
         those times and is heard in order. At that point everything is settled first, for sinks read
-        the state as it is then.
+        the state as it is then. A host that is `one_by_one` looks at the clock itself.
         """
         while (first := self._first_due(to_ms)) is not None:
-            others = [due for host, due in self._dues() if host is not first]
-            until_ms = min([to_ms, *others])
+            alone = getattr(first, "one_by_one", False)
+            bounds = [due for host, due in self._dues() if alone or host is not first]
+            until_ms = min([to_ms, *bounds])
             self._advance(until_ms)
             first.fire_due(until_ms)
             self.settle()

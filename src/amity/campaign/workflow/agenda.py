@@ -27,15 +27,23 @@ _GOING = sa.select(WORKFLOWS.c.id).where(WORKFLOWS.c.state == STARTED, WORKFLOWS
 _NOTICE = WORKFLOWS.c.paused + (WORKFLOWS.c.notices + 1) * PAUSED_NOTICE_MS
 
 
-def next_due(connection: sa.Connection) -> int | None:
-    """When the first task is run that waits, or the supervisors of a paused workflow are told."""
+def next_due(connection: sa.Connection, now_ms: int) -> int | None:
+    """When the first task is run that waits, or the supervisors of a paused workflow are told.
+
+    A task that was made or begun later than now stems from before a crash: a virtual clock goes on
+    from its last tick.
+    """
     column = TASKS.c
-    waiting = sa.select(sa.func.min(column.due)).where(
-        column.state == store.WAITING, column.due < SIGNALLED, column.workflow.in_(_GOING)
+    due = sa.select(sa.func.min(column.due)).where(column.workflow.in_(_GOING))
+    begun = sa.select(sa.func.min(column.begun)).where(column.workflow.in_(_GOING))
+    queries = (
+        due.where(column.state == store.WAITING, column.due < SIGNALLED),
+        due.where(column.state == store.READY, column.due > now_ms),
+        begun.where(column.state == store.RUNNING, column.begun > now_ms),
+        sa.select(sa.func.min(_NOTICE)).where(WORKFLOWS.c.state == PAUSED),
     )
-    paused = sa.select(sa.func.min(_NOTICE)).where(WORKFLOWS.c.state == PAUSED)
-    found = [connection.execute(query).scalar_one() for query in (waiting, paused)]
-    return min((due for due in found if due is not None), default=None)
+    found = [connection.execute(query).scalar_one() for query in queries]
+    return min((at_ms for at_ms in found if at_ms is not None), default=None)
 
 
 def wake(connection: sa.Connection, to_ms: int) -> int:
@@ -84,17 +92,22 @@ def signalled(connection: sa.Connection) -> list[tuple[int, int]]:
     return [(task_id, signal_id) for signal_id, task_id in given.items()]
 
 
-def left_running(connection: sa.Connection) -> list[sa.Row[Any]]:
+def left_running(connection: sa.Connection, now_ms: int) -> list[sa.Row[Any]]:
     """Tasks that were begun and have not ended, oldest first."""
     query = sa.select(TASKS).join(WORKFLOWS, WORKFLOWS.c.id == TASKS.c.workflow)
-    running = query.where(TASKS.c.state == store.RUNNING, WORKFLOWS.c.stopping == "")
+    running = query.where(
+        TASKS.c.state == store.RUNNING, TASKS.c.begun <= now_ms, WORKFLOWS.c.stopping == ""
+    )
     return list(connection.execute(running.order_by(TASKS.c.id)))
 
 
-def ready(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
+def ready(connection: sa.Connection, now_ms: int, limit: int) -> list[int]:
     """Tasks that can be begun, oldest first."""
-    query = sa.select(TASKS).where(TASKS.c.state == store.READY, TASKS.c.workflow.in_(_GOING))
-    return list(connection.execute(query.order_by(TASKS.c.id).limit(limit)))
+    column = TASKS.c
+    query = sa.select(column.id).where(
+        column.state == store.READY, column.due <= now_ms, column.workflow.in_(_GOING)
+    )
+    return list(connection.execute(query.order_by(column.id).limit(limit)).scalars())
 
 
 def begin(connection: sa.Connection, ids: list[int], now_ms: int) -> list[sa.Row[Any]]:

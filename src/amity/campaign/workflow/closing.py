@@ -141,7 +141,7 @@ def emit(ending: Ending, outputs: Mapping[str, Out], *, run: int, label: str) ->
             population=store.written(table) if table else "",
             file=table.name if table else "",
             kept=int(table is not None),
-            count=table.count if table else None,
+            row_count=table.count if table else None,
             label=label,
             vars=store.written(_vars(store.vars_of(task.vars), outputs[output])),
             at=now_ms,
@@ -182,7 +182,7 @@ def _arrive(ending: Ending, arrow: Arrow, *, run: int, transition: int) -> None:
 
 def _make(ending: Ending, activity: str, run: int, came: Sequence[sa.Row[Any]]) -> None:
     """A task of what has come, in the order in which the transitions are written."""
-    connection, plan, task, _, _ = ending
+    connection, plan, task, now_ms, _ = ending
     names = {
         (arrow.start, arrow.output): name
         for arrow, name in input_names(plan.graph.into(activity)).items()
@@ -201,6 +201,7 @@ def _make(ending: Ending, activity: str, run: int, came: Sequence[sa.Row[Any]]) 
         run=run,
         activity=activity,
         state=store.READY,
+        due=now_ms,
         inputs=store.written(inputs),
         vars=store.written(merged),
     )

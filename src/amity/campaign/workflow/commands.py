@@ -82,6 +82,7 @@ def start(
             run=run,
             activity=step.name,
             state=store.READY,
+            due=now_ms,
         )
     journal.note(connection, workflow.id, now_ms, Line("info", "Started"))
     return gone

@@ -83,6 +83,8 @@ class Engine:
     """
 
     name = NAME
+    one_by_one = True
+    """Its timers are fired each at its own time: activities look at the clock."""
 
     def __init__(
         self,
@@ -99,6 +101,7 @@ class Engine:
         self._work = work
         self._activities = activities
         self._means = means
+        self._clock = clock
         self._waves = isinstance(clock, VirtualBusinessClock)
         self._system = system
         self._threads = threads
@@ -117,7 +120,7 @@ class Engine:
         Answers more than 0 while any task runs.
         """
         version = self._tables.version()
-        if not self._flights and version == self._idle:
+        if not self._flights and version == self._idle and not self._is_due(now_ms):
             return 0
         moved = self._obey(now_ms)
         moved += self._end(now_ms)
@@ -135,7 +138,7 @@ class Engine:
         version = self._tables.version()
         if self._due is None or self._due[0] != version:
             with self._tables.connect() as connection:
-                self._due = (version, agenda.next_due(connection))
+                self._due = (version, agenda.next_due(connection, self._clock.now_ms()))
         return self._due[1]
 
     def fire_due(self, to_ms: int) -> int:
@@ -148,6 +151,10 @@ class Engine:
             reminded, gone = agenda.remind(connection, to_ms)
         self._work.drop(gone)
         return woken + reminded
+
+    def _is_due(self, now_ms: int) -> bool:
+        due = self.next_due()
+        return due is not None and due <= now_ms
 
     def lag(self) -> int:
         """Nothing of the log waits for it."""
@@ -182,7 +189,8 @@ class Engine:
             for row in stopped:
                 gone += commands.end_stopping(connection, row, now_ms)
             for task, signal in signals:
-                store.update(connection, TASKS, task, state=store.READY, signal=signal)
+                values = {"state": store.READY, "due": now_ms, "signal": signal}
+                store.update(connection, TASKS, task, **values)
         self._work.drop(gone)
         return len(jobs) + len(stopped) + len(signals)
 
@@ -205,9 +213,9 @@ class Engine:
         if room <= 0 or (self._waves and self._flights):
             return 0
         with self._tables.connect() as connection:
-            left = agenda.left_running(connection)
+            left = agenda.left_running(connection, now_ms)
             rows = [row for row in left if row.id not in self._flights][:room]
-            ready = [] if rows else [row.id for row in agenda.ready(connection, room)]
+            ready = [] if rows else agenda.ready(connection, now_ms, room)
         if ready:
             with self._tables.begin() as connection:
                 rows = agenda.begin(connection, ready, now_ms)

@@ -423,7 +423,7 @@ def _task(row: sa.Row[Any]) -> Json:
 
 
 def _transition(row: sa.Row[Any]) -> Json:
-    label = f"{row.count} - {row.label}" if row.population else row.label
+    label = f"{row.row_count} - {row.label}" if row.population else row.label
     if row.spent_ms and row.spent_ms > SLOW_MS:
         label = f"{label} ({row.spent_ms / 1_000:.1f} s)"
     return {
@@ -434,7 +434,7 @@ def _transition(row: sa.Row[Any]) -> Json:
         "output": row.output,
         "to": row.end,
         "state": row.state,
-        "count": row.count,
+        "count": row.row_count,
         "label": label,
         "excluded": msgspec.json.decode(row.excluded or "[]"),
         "table": msgspec.json.decode(row.population) if row.population else None,

@@ -78,7 +78,7 @@ TASKS = sa.Table(
     _long("iRunId", "run"),
     _text("sActivity", "activity"),
     _text("sState", "state"),
-    _long("tsDue", "due"),  # while it waits: when it is run
+    _long("tsDue", "due"),  # when it is run at the earliest
     _long("tsSlot", "slot", None),  # the `at_ms` of the `Again` that made it
     _long("tsSince", "since", None),
     _long("tsBegun", "begun"),
@@ -114,7 +114,7 @@ TRANSITIONS = sa.Table(
     _text("mTable", "population"),
     _text("sFile", "file"),
     _long("iKept", "kept"),  # the file is there
-    _long("iCount", "count", None),
+    _long("iCount", "row_count", None),
     _text("sLabel", "label"),
     sa.Column("mVars", sa.Text, key="vars", nullable=False, default="{}"),
     _long("tsAt", "at"),
