@@ -132,6 +132,7 @@ class RunningServer:
             if self._healthy():
                 return
             self._system.sleep(0.05)
+        self.kill()  # nobody else would end it
         log = (self.data / "server.log").read_text(errors="replace")[-3000:]
         raise Unavailable(f"the server did not become ready:\n{log}")
 
