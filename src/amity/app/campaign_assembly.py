@@ -8,6 +8,7 @@ from amity.access.secrets import SecretBox
 from amity.app.campaign_core import CampaignCore
 from amity.campaign.delivery.analysis import Analyser
 from amity.campaign.delivery.contents import Contents
+from amity.campaign.delivery.dkim import Dkim, load_key
 from amity.campaign.delivery.links import LinkSigner
 from amity.campaign.delivery.mirror import MirrorPages
 from amity.campaign.delivery.persons import Persons
@@ -45,6 +46,7 @@ class Campaign:
     accounts: ExternalAccounts
     sftp_accounts: SftpAccounts
     signer: LinkSigner
+    dkim: Dkim
     contents: Contents
     persons: Persons
     mirror: MirrorPages
@@ -110,6 +112,7 @@ def assemble_campaign(ports: CampaignCore) -> Campaign:
         accounts=accounts,
         sftp_accounts=SftpAccounts(tables=tables, clock=core.clock, ids=core.ids),
         signer=signer,
+        dkim=Dkim(load_key(core.folder.keys / "dkim.pem")),
         contents=contents,
         persons=persons,
         mirror=MirrorPages(tables, schemas, contents, persons),

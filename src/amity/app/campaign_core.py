@@ -32,7 +32,6 @@ class CampaignOptions:
         public_url: Base of the links in messages.
         smtp: ``HOST:PORT`` that takes messages; "" while there is none.
         bounce_domain: Domain of the envelope senders: what bounces comes back to it.
-        mail_domain: Domain of the senders, which signs messages; "" is what `bounce_domain` lies in.
         host: Address of the doors.
         sftp_port: Port of the SFTP server; None for none, 0 for a free one.
         bounce_port: Port that takes bounces; None for none, 0 for a free one.
@@ -41,7 +40,6 @@ class CampaignOptions:
     public_url: str
     smtp: str = ""
     bounce_domain: str = "bounces.example.test"
-    mail_domain: str = ""
     host: str = "127.0.0.1"
     sftp_port: int | None = None
     bounce_port: int | None = None
@@ -50,24 +48,13 @@ class CampaignOptions:
         host, _, port = self.smtp.rpartition(":")
         if self.smtp and not (host and port.isdecimal() and 0 < int(port) < PORTS):
             raise Invalid(f"--smtp {self.smtp!r}: write HOST:PORT, as in 127.0.0.1:25")
-        for domain in (self.bounce_domain, self.mail_domain):
-            if not _DOMAIN.fullmatch(domain):
-                raise Invalid(f"{domain!r} is no domain: write example.test")
+        if not _DOMAIN.fullmatch(self.bounce_domain):
+            raise Invalid(f"--bounce-domain {self.bounce_domain!r}: write bounces.example.test")
 
     @property
     def arguments(self) -> list[str]:
         """For the campaign's worker."""
-        domains = ["--bounce-domain", self.bounce_domain, "--mail-domain", self.mail_domain]
-        return ["--smtp", self.smtp, *domains]
-
-    @property
-    def signing_domain(self) -> str:
-        """The domain that signs messages.
-
-        >>> CampaignOptions(public_url="", bounce_domain="bounces.example.test").signing_domain
-        'example.test'
-        """
-        return self.mail_domain or self.bounce_domain.partition(".")[2] or self.bounce_domain
+        return ["--smtp", self.smtp, "--bounce-domain", self.bounce_domain]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,6 @@ from amity.app.loop import Beside, Hosts, Loop, TimedHost, done_tick
 from amity.app.worker_side import only_worker
 from amity.campaign.delivery.channels import CHANNELS
 from amity.campaign.delivery.claims import Claims
-from amity.campaign.delivery.dkim import Dkim, load_key
 from amity.campaign.delivery.message import Writer
 from amity.campaign.delivery.sender import Sender
 from amity.campaign.exports.host import ExportHost
@@ -112,7 +111,6 @@ def _sender(campaign: Campaign) -> Sender:
     core, options = ports.core, ports.options
     host, _, port = options.smtp.rpartition(":")
     mail = CHANNELS["email"]
-    dkim = Dkim(load_key(core.folder.keys / "dkim.pem"), domain=options.signing_domain)
     return Sender(
         tables=ports.tables,
         claims=Claims(
@@ -123,7 +121,7 @@ def _sender(campaign: Campaign) -> Sender:
         ),
         contents=campaign.contents,
         persons=campaign.persons,
-        writer=Writer(campaign.signer, bounce_domain=options.bounce_domain, dkim=dkim),
+        writer=Writer(campaign.signer, bounce_domain=options.bounce_domain, dkim=campaign.dkim),
         channel=mail.make(mail.config(host=host.strip("[]"), port=int(port))),
         ids=core.ids,
     )

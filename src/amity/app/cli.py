@@ -72,10 +72,6 @@ def serve_command(
     bounce_domain: Annotated[
         str, typer.Option(help="Domain of the envelope senders, whose mail comes to --bounce-port.")
     ] = "bounces.example.test",
-    mail_domain: Annotated[
-        str,
-        typer.Option(help="Domain that signs messages; by default what --bounce-domain lies in."),
-    ] = "",
 ) -> None:
     """Run everything on one data folder; on an empty folder, create the organisation first."""
     folder = DataFolder(data)
@@ -95,7 +91,6 @@ def serve_command(
         sftp_port=sftp_port,
         bounce_port=bounce_port,
         bounce_domain=bounce_domain,
-        mail_domain=mail_domain,
     )
     serve(folder, options)
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from amity.access.guard import needs
 from amity.access.principal import Principal
 from amity.app.assembly import Platform
+from amity.app.campaign_doctor import CampaignDoctor
 from amity.app.core import Core
 from amity.app.worker_link import WorkerLink
 from amity.flow.failures import Failures
@@ -22,7 +23,10 @@ from amity.storage.ports import LakeTable
 class Doctor:
     """Looks; changes nothing."""
 
-    def __init__(self, core: Core, platform: Platform, link: WorkerLink) -> None:
+    def __init__(
+        self, core: Core, platform: Platform, link: WorkerLink, campaign: CampaignDoctor
+    ) -> None:
+        self._campaign = campaign
         self._core = core
         self._platform = platform
         self._link = link
@@ -46,6 +50,7 @@ class Doctor:
                 id: {"realized": totals.realized, "exited": totals.exited}
                 for id, totals in counts.items()
             },
+            "campaign": self._campaign.report(scope),
             "failed_records": Failures(self._core.state).counts(scope),
             "paused_activations": [
                 explain(violation) for violation in self._platform.governance.paused(scope)

@@ -20,8 +20,9 @@ from amity.app.access_side import Access
 from amity.app.assembly import Platform, assemble
 from amity.app.audit_middleware import AuditMiddleware
 from amity.app.bodies import Application, BodyGuard
-from amity.app.campaign_assembly import assemble_campaign
+from amity.app.campaign_assembly import Campaign, assemble_campaign
 from amity.app.campaign_core import CampaignOptions, open_campaign
+from amity.app.campaign_doctor import CampaignDoctor
 from amity.app.campaign_http import campaign_routers, listeners
 from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.doctor import Doctor
@@ -232,7 +233,7 @@ def build_http(
         failed_router(Failures(core.state), replays),
         *campaign_routers(side, appender.append),
         plan_router(platform.registry, platform.namespaces, side.schemas),
-        *server_routers(core, platform, workers),
+        *server_routers(core, platform, workers, side),
         _health(workers, appender, metrics),
     ):
         control.include_router(each)
@@ -272,12 +273,16 @@ def access_routers(access: Access, public_url: str) -> list[APIRouter]:
     ]
 
 
-def server_routers(core: Core, platform: Platform, workers: Workers) -> list[APIRouter]:
+def server_routers(
+    core: Core, platform: Platform, workers: Workers, side: Campaign
+) -> list[APIRouter]:
     """The routers of the server itself: its clock and its doctor."""
     clock = clock_routes.ClockAdvance(core.clock, core.log, wait=workers.wait_for_tick)
     return [
         clock_routes.router(clock),
-        doctor_router(Doctor(core, platform, workers.platform)),
+        doctor_router(
+            Doctor(core, platform, workers.platform, CampaignDoctor(side, workers.campaign))
+        ),
     ]
 
 

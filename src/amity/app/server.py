@@ -45,9 +45,6 @@ class ServeOptions:
     bounce_domain: str = "bounces.example.test"
     """Domain of the envelope senders, so that bounces come back."""
 
-    mail_domain: str = ""
-    """Domain of the senders, which signs messages; "" is what `bounce_domain` lies in."""
-
 
 def serve(folder: DataFolder, options: ServeOptions) -> None:
     """Serve until SIGTERM or SIGINT; refused when another server holds the folder."""
@@ -68,7 +65,6 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
             public_url=options.public_url or base,
             smtp=options.smtp,
             bounce_domain=options.bounce_domain,
-            mail_domain=options.mail_domain,
             host=options.host,
             sftp_port=options.sftp_port,
             bounce_port=options.bounce_port,

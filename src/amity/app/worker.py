@@ -106,8 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--allow-loopback", action="store_true")
     parser.add_argument("--allow-private", action="store_true")
     parser.add_argument("--smtp", default="")
-    parser.add_argument("--bounce-domain", default="")
-    parser.add_argument("--mail-domain", default="")
+    parser.add_argument("--bounce-domain", default="bounces.example.test")
     return parser.parse_args()
 
 
@@ -121,7 +120,6 @@ def _built(arguments: argparse.Namespace) -> AbstractContextManager[Loop]:
             public_url=arguments.public_url,
             smtp=arguments.smtp,
             bounce_domain=arguments.bounce_domain,
-            mail_domain=arguments.mail_domain,
         )
         return build_campaign_worker(
             folder, clock=arguments.clock, options=options, outbound=outbound
