@@ -117,8 +117,21 @@ def test_of_several_files_the_last_word_counts(ground: Ground) -> None:
     assert daily.run() is None
 
 
+def test_who_is_not_in_a_full_export_has_left(ground: Ground) -> None:
+    """Of those that files before it named; the mode goes on for the list."""
+    ground.audience([("1", "a@x", "active"), ("2", "b@x", "active")], run="r1", until_revision=3)
+    ground.audience([("2", "b@x", "active"), ("3", "c@x", "active")], run="r2", mode="full",
+                    at="2017-10-31T00:00:00Z", until_revision=9)  # fmt: skip
+
+    done = Import(ground).run()
+
+    assert people(ground, done) == {"1": "expired", "2": "active", "3": "active"}
+    assert done is not None
+    assert done.outputs["out"].vars["exportMode"] == "full"
+
+
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     exports=st.lists(

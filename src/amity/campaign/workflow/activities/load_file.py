@@ -16,6 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from amity.campaign.imports.audience import (
+    EXPIRED,
     STATUS_COLUMN,
     FileSet,
     audience_batches,
@@ -31,6 +32,7 @@ from amity.campaign.imports.files import Batch, FileFormat, FileReader, looks_li
 from amity.campaign.workflow.activity import ActivitySpec, Column, Done, Out, Task, WorkTable
 from amity.campaign.workflow.errors import BadOptions
 from amity.campaign.workflow.means import Means
+from amity.campaign.workflow.population import rows_table
 from amity.kernel.clock import to_iso
 from amity.tabular.write import CsvWriter
 
@@ -41,14 +43,6 @@ _REJECT_COLUMNS = (
     Column(name="reason"),
     Column(name="raw"),
 )
-_SQL_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
-    "long": sa.BigInteger,
-    "double": sa.Float,
-    "string": sa.Text,
-    "date": sa.Text,
-    "datetime": sa.BigInteger,
-    "boolean": sa.Integer,
-}
 
 
 class LoadFileConfig(
@@ -141,17 +135,19 @@ class LoadFile:
         status = FileColumn(name=STATUS_COLUMN)
         loading = _Loading(task, self._copies, (*columns, status), self._config)
         spool, _ = self._copies.draft(task.name("files"), "spool")
-        batches = (
-            batch
-            for one in choice.sets
-            for batch in audience_batches(one, columns, keys=self._config.keys, spool=spool)
-        )
-        loaded = loading.load(batches)
+
+        def batches() -> Iterator[Batch]:
+            for one in choice.sets:
+                if one.manifest.window.mode == "full":
+                    loading.begin_full()
+                yield from audience_batches(one, columns, keys=self._config.keys, spool=spool)
+
+        loaded = loading.load(batches())
         last = choice.sets[-1].manifest
         facts = {
             "audienceId": last.audience_id,
             "audienceName": last.audience_name,
-            "exportMode": last.window.mode,
+            "exportMode": "full" if loading.full else "incremental",
         }
         return loaded.done("segment", copies, facts, memory)
 
@@ -210,13 +206,21 @@ class _Loading:
         )
         self._config = config
         self._warnings = 0
+        self._out = _Rows(self._columns)
+        self._before_full = 0
+        self.full = False
+        """Whether a full export is among the files: who is not in it is no member."""
+
+    def begin_full(self) -> None:
+        """What comes now names all members: who was named only before it has left."""
+        self.full, self._before_full = True, self._out.count
 
     def load(self, batches: Iterable[Batch]) -> _Loaded:
         """Take the batches; nothing is there before all of them are."""
         task = self._task
         stamp = to_iso(task.since_ms or task.now_ms)[:19].replace(":", "")
         path, inner = self._copies.draft(task.name("files"), f"rejects_{stamp}.csv")
-        out, rejected = _Rows(self._columns), _Rows(_REJECT_COLUMNS)
+        out, rejected = self._out, _Rows(_REJECT_COLUMNS)
         header = [column.name for column in _REJECT_COLUMNS]
         with (
             task.work.build(task.name("out")) as rows,
@@ -230,7 +234,7 @@ class _Loading:
                 rejected.add(rejects, batch.rejects)
                 _write(file, batch)
                 self._look(batch, rejected.count)
-            replaced = self._last_word(rows, out)
+            replaced = self._last_word(rows)
             count = out.count - replaced
         self._tell(count, rejected.count, replaced)
         return _Loaded(
@@ -254,10 +258,14 @@ class _Loading:
             why = f" (line {first.line}: {first.reason})" if first else ""
             raise BadFile(f"more than {most} rows are rejected{why}: nothing was taken")
 
-    def _last_word(self, connection: sa.Connection, rows: _Rows) -> int:
+    def _last_word(self, connection: sa.Connection) -> int:
         """Of a person named more than once only the last row stays; how many went."""
         if not self._config.audience:
             return 0
+        rows = self._out
+        left = rows.table.c.n <= self._before_full
+        expired = {STATUS_COLUMN: EXPIRED}
+        connection.execute(sa.update(rows.table).where(left).values(expired))
         keys = [rows.table.c[key] for key in self._config.keys]
         which = sa.case(*((key.is_not(None), at) for at, key in enumerate(keys)), else_=-1)
         group = sa.select(sa.func.max(rows.table.c.n)).group_by(
@@ -280,13 +288,7 @@ class _Rows:
     """A table ``rows`` that is being filled."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self.table = sa.Table(
-            "rows",
-            sa.MetaData(),
-            sa.Column("n", sa.Integer, primary_key=True),
-            sa.Column("id", sa.BigInteger),
-            *(sa.Column(one.name, _SQL_TYPES[one.type]) for one in columns),
-        )
+        self.table = rows_table(columns)
         self._names = [one.name for one in columns]
         self._statement = ""
         self.count = 0
