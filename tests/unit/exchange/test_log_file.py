@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from amity.exchange.errors import BadColumns, ManifestDiffers, NoManifest
@@ -72,6 +72,7 @@ def test_golden_files(tmp_path: Path, kind: LogKind) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))))
+@example(["'a", "''", "=1+1", "+x", "-x", "@x", "\tx", "\rx", "-7"])
 def test_every_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     """Formulas, apostrophes, quotes, line breaks: what is read is what was written; nothing is nothing."""
     folder = tmp_path_factory.mktemp("logs")

@@ -97,6 +97,11 @@ class Place:
         with self.tables.begin() as connection:
             return int(connection.execute(sa.insert(table).values(given)).inserted_primary_key[0])
 
+    def add_many(self, schema: str, rows: list[dict[str, Any]]) -> None:
+        """Insert rows."""
+        with self.tables.begin() as connection:
+            connection.execute(sa.insert(self.schemas.table(schema)), rows)
+
     def change(self, schema: str, id: int, **values: Any) -> None:
         """Change a row."""
         table = self.schemas.table(schema)

@@ -175,6 +175,7 @@ def test_a_file_that_something_else_writes_counts(tmp_path: Path) -> None:
     """An extraction of log rows claims its export: the next of either kind waits; the cursor stays."""
     place = Place(tmp_path)
     place.shop()
+    place.machine.passes(HOUR_S)
     place.exports.check("nms:broadLogRcp", place.clock.now_ms())
     place.exports.claim("nms:broadLogRcp", key="task 1", by="workflow 1")
     place.exports.claim("nms:broadLogRcp", key="task 1", by="workflow 1")

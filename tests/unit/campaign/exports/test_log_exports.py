@@ -147,6 +147,7 @@ def test_killed_while_publishing(tmp_path: Path, at: int, done: bool) -> None:
     with pytest.raises(ExportUnderWay):
         place.run(key="other")
     place.store = store
+    assert len(place.rows()) == (at == 1 and done)
     place.again()
     host = ExportHost(exports=place.exports, system=place.machine)
     assert host.lag() == 1
