@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter
 
+from amity.access.principal import Permission
 from amity.app.access_side import Access
 from amity.app.campaign_assembly import Campaign
 from amity.app.doors import Listener
 from amity.campaign.delivery.routes import router as delivery_router
 from amity.campaign.exports.routes import router as export_router
+from amity.campaign.imports.routes import router as import_router
 from amity.campaign.imports.sftp_server import SftpAudit, SftpServer
 from amity.campaign.recipients.routes import router as recipient_router
 from amity.campaign.tracking.bounce_door import BounceDoor
@@ -43,6 +45,13 @@ def campaign_routers(campaign: Campaign, append: Append) -> list[APIRouter]:
         scope=ports.scope,
         clock=core.clock,
     )
+
+    def only(permission: Permission, routes: APIRouter) -> APIRouter:
+        """Nobody but callers of the one organisational unit."""
+        guarded = APIRouter(dependencies=[campaign.units.only(permission)])
+        guarded.include_router(routes)
+        return guarded
+
     return [
         recipient_router(
             tables=ports.tables,
@@ -52,12 +61,17 @@ def campaign_routers(campaign: Campaign, append: Append) -> list[APIRouter]:
             org_units=campaign.units,
             clock=core.clock,
         ),
+        import_router(
+            accounts=campaign.accounts,
+            sftp_accounts=campaign.sftp_accounts,
+            org_units=campaign.units,
+        ),
         delivery_router(
             deliveries=campaign.deliveries, results=campaign.results, org_units=campaign.units
         ),
-        workflow_router(campaign.workflows),
-        tracking_router(reports),
-        export_router(campaign.exports, core.ids),
+        only("view-workflows", workflow_router(campaign.workflows)),
+        only("view-deliveries", tracking_router(reports)),
+        only("export-logs", export_router(campaign.exports, core.ids)),
         link_router(door),
     ]
 

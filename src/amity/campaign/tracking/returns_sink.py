@@ -195,7 +195,8 @@ class ReturnsSink:
                 address=log.address,
                 failure_type=failure.type,
                 failure_reason=failure.reason,
-                now_ms=back.at_ms,
+                at_ms=back.at_ms,
+                now_ms=now_ms,
                 text=failure.text,
                 delivery_id=log.delivery,
             )
@@ -215,7 +216,8 @@ class ReturnsSink:
             self._effects.quarantine.denylist(
                 connection,
                 address=log.address,
-                now_ms=back.at_ms,
+                at_ms=back.at_ms,
+                now_ms=now_ms,
                 text=verdict.text,
                 delivery_id=log.delivery,
             )
