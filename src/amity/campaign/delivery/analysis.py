@@ -235,11 +235,16 @@ class Analyser:
 
     def _write_seeds(self, connection: sa.Connection, delivery_id: int, now_ms: int) -> int:
         logs, seeds = self._schemas.table("nms:broadLogRcp"), self._schemas.table("nms:seedMember")
-        wanted = sa.select(addresses.key(seeds.c.email))
+        wanted = sa.select(addresses.key(seeds.c.email)).distinct()
+        sample = connection.execute(
+            sa.select(TARGET.c.data).where(TARGET.c.reason == 0).order_by(TARGET.c.n).limit(1)
+        ).scalar()
         rows = [
             {
                 "delivery_id": delivery_id,
                 "address": address,
+                # What the target brought along for somebody: seeds have nothing of their own.
+                "data": sample,
                 "channel": _EMAIL,
                 "status": model.PENDING,
                 "seed": True,

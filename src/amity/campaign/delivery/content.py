@@ -15,6 +15,7 @@ from urllib.parse import quote
 import liquid
 import msgspec
 from liquid.exceptions import FilterArgumentError, LiquidError
+from liquid.undefined import StrictDefaultUndefined
 
 from amity.campaign.delivery.errors import BadContent, NotRendered
 from amity.campaign.delivery.rewriting import (
@@ -157,7 +158,7 @@ class _Environment(liquid.Environment):
 
 
 def _environment(*, autoescape: bool) -> liquid.Environment:
-    made = _Environment(autoescape=autoescape, undefined=liquid.StrictUndefined)
+    made = _Environment(autoescape=autoescape, undefined=StrictDefaultUndefined)
     for tag in ("include", "render"):
         del made.tags[tag]
     for name, work in list(made.filters.items()):
@@ -173,7 +174,7 @@ def _bounded(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         longest = max([_size(arg) for arg in args], default=1)
         if _size(value) * max(longest, 1) > FILTER_WORK_MAX:
             raise FilterArgumentError(f"{name}: the result could become too large", token=None)
-        if name == "date" and value in {"now", "today"}:
+        if name == "date" and issubclass(type(value), str) and value in {"now", "today"}:
             raise FilterArgumentError(
                 "date: 'now' differs each time a message is made; write delivery.contactDate",
                 token=None,
@@ -184,7 +185,8 @@ def _bounded(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _size(value: Any) -> int:
-    return len(value) if isinstance(value, str | list | tuple | range | dict) else 1
+    # By its type: what is undefined answers every question, also that for its class, by an error.
+    return len(value) if issubclass(type(value), str | list | tuple | range | dict) else 1
 
 
 _HTML = _environment(autoescape=True)

@@ -174,7 +174,8 @@ class Deliveries:
                 targeting=Targeting(seeds=False),
                 now_ms=now_ms,
             )
-            self._write_proof(connection, proof, wanted, self._sample(connection, recipient))
+            sample = self._sample(connection, id, recipient)
+            self._write_proof(connection, proof, wanted, sample)
             self._set(connection, proof, now_ms, state=model.START_PENDING, toDeliver=len(wanted))
             return self._shown(connection, proof)
 
@@ -365,14 +366,20 @@ class Deliveries:
         return int(made[0]) if made else 0
 
     def _write_proof(
-        self, connection: sa.Connection, proof: int, addresses: list[str], recipient: int | None
+        self,
+        connection: sa.Connection,
+        proof: int,
+        addresses: list[str],
+        sample: tuple[int | None, str | None],
     ) -> None:
+        recipient, data = sample
         now_ms = self._clock.now_ms()
         rows = [
             {
                 "delivery_id": proof,
                 "recipient_id": recipient,
                 "address": address,
+                "data": data,
                 "channel": 0,
                 "status": model.PENDING,
                 "seed": recipient is None,
@@ -384,14 +391,22 @@ class Deliveries:
         ]
         connection.execute(sa.insert(self._schemas.table("nms:broadLogRcp")), rows)
 
-    def _sample(self, connection: sa.Connection, recipient: int) -> int | None:
-        if not recipient:
-            return None
-        people = self._schemas.table("nms:recipient")
-        found = connection.execute(sa.select(people.c.id).where(people.c.id == recipient)).scalar()
-        if found is None:
-            raise BadContent(f"recipient: there is none of id {recipient}")
-        return int(found)
+    def _sample(
+        self, connection: sa.Connection, delivery: int, recipient: int
+    ) -> tuple[int | None, str | None]:
+        """Whose data stand in a proof, and what the target brought along for somebody like that."""
+        people, logs = self._schemas.table("nms:recipient"), self._schemas.table("nms:broadLogRcp")
+        if recipient:
+            known = sa.select(people.c.id).where(people.c.id == recipient)
+            if connection.execute(known).first() is None:
+                raise BadContent(f"recipient: there is none of id {recipient}")
+        data = connection.execute(
+            sa.select(logs.c.data)
+            .where(logs.c.delivery_id == delivery)
+            .order_by(logs.c.recipient_id != recipient, logs.c.id)
+            .limit(1)
+        ).scalar()
+        return recipient or None, data
 
     def _seeds(self, connection: sa.Connection) -> list[str]:
         seeds = self._schemas.table("nms:seedMember")
