@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter
 
 from amity.access.principal import Permission
 from amity.app.access_side import Access
+from amity.app.bodies import Application, Message, Receive, Send
 from amity.app.campaign_assembly import Campaign
 from amity.app.doors import Listener
 from amity.campaign.delivery.routes import router as delivery_router
@@ -23,6 +24,27 @@ from amity.campaign.tracking.reports import TrackingReports
 from amity.campaign.tracking.routes import router as tracking_router
 from amity.campaign.workflow.routes import router as workflow_router
 from amity.flow.failures import Failures
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class WakesCampaign:
+    """Tells the campaign's worker of each request that may have given it work.
+
+    Args:
+        application: Answers requests.
+        wake: Wakes the worker.
+    """
+
+    def __init__(self, application: Application, wake: Callable[[], None]) -> None:
+        self._application = application
+        self._wake = wake
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        await self._application(scope, receive, send)
+        path, method = scope.get("path", ""), scope.get("method", "GET")
+        if method not in _READS and path.startswith("/campaign/"):
+            self._wake()
 
 
 def campaign_routers(campaign: Campaign, append: Append) -> list[APIRouter]:

@@ -23,7 +23,7 @@ from amity.app.bodies import Application, BodyGuard
 from amity.app.campaign_assembly import Campaign, assemble_campaign
 from amity.app.campaign_core import CampaignOptions, open_campaign
 from amity.app.campaign_doctor import CampaignDoctor
-from amity.app.campaign_http import campaign_routers, listeners
+from amity.app.campaign_http import WakesCampaign, campaign_routers, listeners
 from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.doctor import Doctor
 from amity.app.doctor import router as doctor_router
@@ -252,7 +252,8 @@ def build_http(
 
     def application(told: Told) -> Application:
         doors = Doors(options.host, listeners(side, access, appender.append), told)
-        return Front(door, audited, metrics.count, doors)
+        woken = WakesCampaign(audited, workers.campaign.wake)
+        return Front(door, woken, metrics.count, doors)
 
     return HttpSide(
         application=application,
