@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amity.kernel.errors import Conflict, NotFound, Unprocessable
+from amity.kernel.errors import Conflict, NotFound, Unavailable, Unprocessable
 
 
 class WrongInputs(Unprocessable):
@@ -39,3 +39,7 @@ class WorkflowTaken(Conflict):
 
 class NotNow(Conflict):
     """The workflow is not in a state in which this can be done."""
+
+
+class ChangedMeanwhile(Unavailable):
+    """What the task has decided by was changed meanwhile: it is run again."""

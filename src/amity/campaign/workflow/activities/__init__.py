@@ -20,6 +20,7 @@ from amity.campaign.workflow.activities import (
     split,
     start,
     test,
+    update_data,
     wait,
 )
 from amity.campaign.workflow.activity import Activity
@@ -45,6 +46,7 @@ ACTIVITIES: Registry[Activity] = Registry(
         split.SPEC,
         start.SPEC,
         test.SPEC,
+        update_data.SPEC,
         wait.SPEC,
     ),
 )
