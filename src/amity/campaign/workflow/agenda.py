@@ -10,7 +10,7 @@ from amity.campaign.workflow import closing, journal, store
 from amity.campaign.workflow.activity import SIGNALLED
 from amity.campaign.workflow.journal import Line
 from amity.campaign.workflow.model import PAUSED, STARTED
-from amity.campaign.workflow.store import RUNS, SIGNALS, TASKS, WORKFLOWS
+from amity.campaign.workflow.store import JOBS, RUNS, SIGNALS, TASKS, WORKFLOWS
 from amity.kernel.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, to_iso
 from amity.kernel.errors import Transient
 
@@ -70,10 +70,21 @@ def remind(connection: sa.Connection, to_ms: int) -> tuple[int, list[str]]:
     return len(rows), gone
 
 
-def signalled(connection: sa.Connection) -> list[tuple[int, int]]:
-    """Tasks that wait and for which a signal has come: task, the oldest signal."""
+def wanted(connection: sa.Connection) -> bool:
+    """Whether anybody outside wants something: a command, a stop, a signal."""
+    queries = (
+        sa.select(JOBS.c.id),
+        sa.select(WORKFLOWS.c.id).where(WORKFLOWS.c.stopping != ""),
+        sa.select(SIGNALS.c.id),
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in queries)
+
+
+def hear(connection: sa.Connection, now_ms: int) -> int:
+    """Make tasks ready for which a signal has come, the oldest each; answers how many."""
     task, signal = TASKS.c, SIGNALS.c
-    query = (
+    taken = sa.select(task.signal).where(task.state.in_(store.LIVE))
+    pairs = (
         sa.select(task.id, sa.func.min(signal.id))
         .join_from(
             TASKS,
@@ -81,15 +92,17 @@ def signalled(connection: sa.Connection) -> list[tuple[int, int]]:
             sa.and_(task.workflow == signal.workflow, task.activity == signal.activity),
         )
         .where(task.state == store.WAITING, task.signal == 0, task.workflow.in_(_GOING))
-        .where(signal.id.not_in(sa.select(task.signal).where(task.state.in_(store.LIVE))))
+        .where(signal.id.not_in(taken))
         .group_by(task.id)
         .order_by(task.id)
     )
-    given: dict[int, int] = {}
-    for task_id, signal_id in connection.execute(query):
+    given: set[int] = set()
+    for task_id, signal_id in connection.execute(pairs).all():
         if signal_id not in given:
-            given[signal_id] = task_id
-    return [(task_id, signal_id) for signal_id, task_id in given.items()]
+            given.add(signal_id)
+            values = {"state": store.READY, "due": now_ms, "signal": signal_id}
+            store.update(connection, TASKS, task_id, **values)
+    return len(given)
 
 
 def left_running(connection: sa.Connection, now_ms: int) -> list[sa.Row[Any]]:

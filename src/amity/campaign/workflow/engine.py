@@ -32,7 +32,7 @@ from amity.kernel.errors import AmityError, Transient
 from amity.storage.ports import Tables, WorkFiles
 
 NAME = "workflow"
-LOOK_S = 0.05
+LOOK_S = 0.02
 """How long one turn waits for tasks that run. Ours."""
 
 WAVE_TASKS_MAX = 100
@@ -120,18 +120,15 @@ class Engine:
         Answers more than 0 while any task runs.
         """
         version = self._tables.version()
-        if not self._flights and version == self._idle and not self._is_due(now_ms):
-            return 0
-        moved = self._obey(now_ms)
-        moved += self._end(now_ms)
-        moved += self._begin(now_ms, limit)
-        if moved:
+        moved = self._end(now_ms)
+        if moved or version != self._idle or self._is_due(now_ms):
+            moved += self._obey(now_ms)
+            moved += self._begin(now_ms, limit)
+        self._idle = None if moved else version
+        if moved or not self._flights:
             return moved
-        if self._flights:
-            wait([flight.result for flight in self._flights.values()], LOOK_S, "FIRST_COMPLETED")
-            return 1
-        self._idle = version
-        return 0
+        wait([flight.result for flight in self._flights.values()], LOOK_S, "FIRST_COMPLETED")
+        return 1
 
     def next_due(self) -> int | None:
         """When the first task is run that waits for a time, or a paused workflow is told of."""
@@ -175,24 +172,23 @@ class Engine:
 
     def _obey(self, now_ms: int) -> int:
         with self._tables.connect() as connection:
-            jobs = connection.execute(sa.select(JOBS).order_by(JOBS.c.id)).all()
-            stopping = connection.execute(_STOPPING).all()
-            signals = agenda.signalled(connection)
-        flying = {flight.task.workflow for flight in self._flights.values()}
-        stopped = [row for row in stopping if row.id not in flying]
-        if not jobs and not stopped and not signals:
+            waiting = agenda.wanted(connection)
+        if not waiting:
             return 0
         gone: list[str] = []
+        done = 0
         with self._tables.begin() as connection:
-            for job in jobs:
+            for job in connection.execute(sa.select(JOBS).order_by(JOBS.c.id)).all():
                 gone += self._job(connection, job, now_ms)
-            for row in stopped:
-                gone += commands.end_stopping(connection, row, now_ms)
-            for task, signal in signals:
-                values = {"state": store.READY, "due": now_ms, "signal": signal}
-                store.update(connection, TASKS, task, **values)
+                done += 1
+            flying = {flight.task.workflow for flight in self._flights.values()}
+            for row in connection.execute(_STOPPING).all():
+                if row.id not in flying:
+                    gone += commands.end_stopping(connection, row, now_ms)
+                    done += 1
+            done += agenda.hear(connection, now_ms)
         self._work.drop(gone)
-        return len(jobs) + len(stopped) + len(signals)
+        return done
 
     def _job(self, connection: sa.Connection, job: sa.Row[Any], now_ms: int) -> list[str]:
         connection.execute(sa.delete(JOBS).where(JOBS.c.id == job.id))

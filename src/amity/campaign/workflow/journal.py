@@ -42,12 +42,11 @@ def note(connection: sa.Connection, workflow: int, at_ms: int, *lines: Line) -> 
 
 def read(
     connection: sa.Connection, workflow: int, *, after: int, limit: int, levels: Iterable[str] = ()
-) -> list[dict[str, Any]]:
+) -> list[sa.Row[Any]]:
     """Lines with an id above `after`, oldest first."""
     column = JOURNAL.c
     query = sa.select(JOURNAL).where(column.workflow == workflow, column.id > after)
     wanted = tuple(levels)
     if wanted:
         query = query.where(column.level.in_(wanted))
-    rows = connection.execute(query.order_by(column.id).limit(limit))
-    return [dict(row._mapping) for row in rows]  # noqa: SLF001
+    return list(connection.execute(query.order_by(column.id).limit(limit)))

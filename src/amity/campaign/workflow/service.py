@@ -228,12 +228,12 @@ class Workflows:
             lines = journal.read(connection, workflow, after=after, limit=limit, levels=levels)
         return [
             {
-                "id": line["id"],
-                "at": to_iso(line["at"]),
-                "level": line["level"],
-                "text": line["text"],
-                "task": line["task"],
-                "activity": line["activity"],
+                "id": line.id,
+                "at": to_iso(line.at),
+                "level": line.level,
+                "text": line.text,
+                "task": line.task,
+                "activity": line.activity,
             }
             for line in lines
         ]
