@@ -190,7 +190,9 @@ class _Loaded:
             files = [msgspec.to_builtins(self.rejects_file)]
             told = {"filename": self.rejects_file.name, "files": files, **facts}
             outputs[REJECTS] = Out(table=self.rejects, vars=told)
-        return Done(outputs=outputs, memory=memory)
+        # A population that came in only started this: the rows are those of the files.
+        came_in = table.count + self.rejects.count if self.task.inputs else None
+        return Done(outputs=outputs, memory=memory, came_in=came_in)
 
 
 class _Loading:
@@ -218,8 +220,10 @@ class _Loading:
     def load(self, batches: Iterable[Batch]) -> _Loaded:
         """Take the batches; nothing is there before all of them are."""
         task = self._task
-        stamp = to_iso(task.since_ms or task.now_ms)[:19].replace(":", "")
-        path, inner = self._copies.draft(task.name("files"), f"rejects_{stamp}.csv")
+        stamp = "".join(filter(str.isdigit, to_iso(task.since_ms or task.now_ms)[:19]))
+        # By the task: rejects of several workflows may go into one folder.
+        name = f"{task.activity}_rejects_{stamp}_{task.workflow}_{task.id}.csv"
+        path, inner = self._copies.draft(task.name("files"), name)
         out, rejected = self._out, _Rows(_REJECT_COLUMNS)
         header = [column.name for column in _REJECT_COLUMNS]
         with (

@@ -8,6 +8,8 @@ from amity.campaign.workflow.templates import (
     export_non_deliverable,
     export_preferences,
     export_tracking_log,
+    import_audiences,
+    import_recipients,
 )
 from amity.kernel.registry import Registry
 
@@ -18,5 +20,7 @@ TEMPLATES: Registry[Graph] = Registry(
         export_non_deliverable.SPEC,
         export_preferences.SPEC,
         export_tracking_log.SPEC,
+        import_audiences.SPEC,
+        import_recipients.SPEC,
     ),
 )
