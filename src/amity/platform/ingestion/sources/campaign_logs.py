@@ -44,7 +44,9 @@ class CampaignLogsConfig(msgspec.Struct, frozen=True, kw_only=True, rename="came
     email_namespace: str = "Email"
     connection_string: str = ""
     container: str = ""
-    host: str = ""
+    domain: str = ""
+    """Host of the SFTP server: the documented name."""
+
     port: int = 22
     username: str = ""
     password: str = ""
@@ -119,7 +121,7 @@ def _store(config: CampaignLogsConfig, means: SourceMeans) -> Store:
         )
         return AzureBlobStore(place, outbound=means.outbound)
     account = SftpConfig(
-        host=config.host,
+        host=config.domain,
         port=config.port,
         username=config.username,
         password=config.password,
@@ -141,8 +143,8 @@ SPEC = SourceSpec(
     auths={
         LOCAL: SignIn(),
         BLOB: SignIn(required=("connectionString",)),
-        PASSWORD: SignIn(required=("host", "username", "password"), optional=_SFTP),
-        SSH_KEY: SignIn(required=("host", "username", "sshKey"), optional=_SFTP),
+        PASSWORD: SignIn(required=("domain", "username", "password"), optional=_SFTP),
+        SSH_KEY: SignIn(required=("domain", "username", "sshKey"), optional=_SFTP),
     },
     params=("logs", "path", "container", "externalNamespace", "emailNamespace"),
 )
