@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from routed import Client
 
 from amity.app import problems
-from amity.campaign.exports.errors import SwitchedOff
+from amity.campaign.exports.errors import ExportUnderWay, SwitchedOff
 from amity.campaign.exports.host import ExportHost
 from amity.campaign.exports.interval import Moment, wait_ms
+from amity.campaign.exports.model import Order
 from amity.campaign.exports.routes import router
 from amity.exchange.errors import ExportTooSoon
 from amity.exchange.guardrails import EXPORT_INTERVAL_MS_MIN
@@ -65,6 +67,22 @@ def test_one_under_way_is_not_doubled(tmp_path: Path) -> None:
 
     assert api(place).post("/campaign/exports/broadLog").status_code == 409
     assert len(place.exports.under_way()) == 1
+
+
+def test_a_crowd_gets_one_export(tmp_path: Path) -> None:
+    """Of sixteen orders at the same moment one begins."""
+    place = Place(tmp_path)
+    orders = [Order(kind="broadLog", key=f"k{n}", by="crowd") for n in range(16)]
+
+    def begins(order: Order) -> bool:
+        try:
+            place.exports.begin(order)
+        except (ExportUnderWay, ExportTooSoon):
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as crowd:
+        assert 1 == sum(crowd.map(begins, orders))
 
 
 @pytest.mark.parametrize("virtual", [False, True])

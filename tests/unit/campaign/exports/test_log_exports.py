@@ -23,7 +23,7 @@ from amity.campaign.workflow.templates import TEMPLATES
 from amity.exchange.errors import ExportTooSoon
 from amity.exchange.preferences import PREFERENCES_TOPIC, change_of
 from amity.flow.intake import Intake
-from amity.kernel.clock import HOUR_MS, to_iso
+from amity.kernel.clock import HOUR_MS, VirtualBusinessClock, to_iso
 from amity.kernel.scope import Scope
 from amity.testing.memory import MemoryLog, MemoryState
 from amity.transports.errors import StoreRefused, StoreUnavailable
@@ -211,6 +211,24 @@ def test_nothing_is_left_out(
     shipped = {int(row["id"]) for rows in place.rows() for row in rows}
 
     assert made <= shipped
+
+
+def test_a_clock_of_the_api_that_runs_ahead(tmp_path: Path) -> None:
+    """Ordered at a time that the worker has not reached: what it writes until then is not skipped."""
+    place = Place(tmp_path, virtual=True)
+    assert place.virtual is not None
+    delivery = place.shop()["delivery"]
+    worker = place.exports
+    place.virtual = VirtualBusinessClock(START + 2 * HOUR_MS)
+    begun = place.again().begin(Order(kind="broadLog", key="k", by="api"))
+    worker.carry_out(begun.id)
+    late = place.add(
+        "nms:broadLogRcp", delivery_id=delivery, address="a", lastModified=START + HOUR_MS
+    )
+    place.virtual.advance_to(START + 7 * HOUR_MS)
+    place.run()
+
+    assert str(late) in {row["id"] for row in place.rows()[-1]}
 
 
 def stream_of(place: Place, log: MemoryLog) -> OptOutStream:
