@@ -107,9 +107,13 @@ class LinkDoor:
             await self._append(self._hit(self.ids.hex(32), kind, link, asking))
 
     async def opt_out(self, link: Link, asking: Asking, how: str) -> None:
-        """Make an opt-out durable; the same message opts out once, however often it is asked."""
+        """Make an opt-out durable; the same message opts out once, however often it is asked.
+
+        It is a person's act, whichever program carries it: providers post for their users.
+        """
         name = digest("optOut", str(link.delivery), str(link.broadlog))
-        await self._append(self._hit(name, "optOut", link, asking, how=how))
+        acted = asking._replace(machine=False)
+        await self._append(self._hit(name, "optOut", link, acted, how=how))
 
     def _hit(self, name: str, kind: HitKind, link: Link, asking: Asking, *, how: str = "") -> Hit:
         return Hit(

@@ -31,7 +31,10 @@ class Personalises(Protocol):
 
 
 class About(NamedTuple):
-    """A message, for the person who got it: the address is masked."""
+    """A message, for the person who got it: the address is masked.
+
+    `service` is what unsubscribing ends; "" where it ends all e-mail.
+    """
 
     address: str
     delivery: str
@@ -77,8 +80,13 @@ class Messages:
         logs, deliveries, services = (
             self._schemas.table(schema.id) for schema in (BROAD_LOG, DELIVERY, SERVICE)
         )
+        person = logs.c.recipient_id
+        taken = [
+            sa.exists().where(one.c.service_id == services.c.id, one.c.recipient_id == person)
+            for one in map(self._schemas.table, ("nms:subscription", "nms:subHisto"))
+        ]
         joined = logs.join(deliveries, deliveries.c.id == logs.c.delivery_id).outerjoin(
-            services, services.c.id == deliveries.c.serviceId
+            services, sa.and_(services.c.id == deliveries.c.serviceId, sa.or_(*taken))
         )
         wanted = (
             sa.select(

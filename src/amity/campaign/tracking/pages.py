@@ -53,7 +53,7 @@ PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRA
 
 def confirm(about: About) -> str:
     """Asks whether to unsubscribe; its button posts to the page's own address."""
-    subject = about.service or "e-mails of this kind"
+    subject = about.service or "e-mails from us"
     return _page(
         "Unsubscribe?",
         f"<p>You will no longer receive {_strong(subject)}.</p>"
