@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import sqlglot.expressions as sge
 from exported import START, Place
 
@@ -17,6 +18,7 @@ from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.folder import DataFolder
 from amity.app.worker_side import lake_primary, stages
 from amity.campaign.exports.opt_outs import OptOutStream
+from amity.campaign.exports.store import EXPORTS
 from amity.flow.failures import Failures, FailuresStage
 from amity.flow.runner import Runner
 from amity.flow.sink import SinkRunner
@@ -345,6 +347,29 @@ def test_a_manifest_that_lies_about_its_rows(both: Both) -> None:
 
     assert [("failed", 0)] == both.runs("broadLog")
     assert both.lake_rows("broadLog") == []
+
+
+def test_an_export_that_was_published_again_is_read_again(both: Both) -> None:
+    """Resumed after a crash it may hold more than what was read of it: the rest is taken, nothing twice."""
+    ids = both.campaign.shop()
+    export = both.campaign.run()
+    both.settle()
+    both.campaign.add(
+        "nms:broadLogRcp",
+        recipient_id=ids["bob"],
+        delivery_id=ids["delivery"],
+        address="other@shop.test",
+        status=1,
+        eventDate=START,
+        lastModified=START,
+    )
+    with both.campaign.tables.begin() as connection:
+        connection.execute(sa.update(EXPORTS).values(state="begun"))
+    both.campaign.exports.carry_out(export.id)
+    both.passes(4 * HOUR_MS)
+
+    assert [("success", 2), ("success", 3)] == both.runs("broadLog")
+    assert len(both.lake_rows("broadLog")) == 3
 
 
 def test_a_row_without_a_name_is_kept_with_its_reason(both: Both) -> None:

@@ -127,12 +127,6 @@ class LogExports:
         """Begin an export and carry it out; a second time for the same key it is answered."""
         return self.carry_out(self.begin(order).id)
 
-    def known(self, order: Order) -> bool:
-        """Whether this very export has begun or is done: it does not wait for itself."""
-        with self._tables.connect() as connection:
-            found = store.by_key(connection, order.key)
-        return found is not None and found.state != "failed"
-
     def check(self, kind: str, now_ms: int) -> None:
         """Refuse a file of log rows that comes too soon; other kinds and schemas pass.
 

@@ -48,7 +48,7 @@ class LogExportActivity:
             account=self._config.account,
             folder=self._config.folder.strip("/"),
         )
-        wait_ms = 0 if self._exports.known(order) else self._exports.wait_ms(self._kind)
+        wait_ms = self._exports.wait_ms(self._kind)
         if 0 < wait_ms <= EARLY_MS_MAX:
             at_ms = task.now_ms + wait_ms
             return Later(at_ms=at_ms, why=f"exports lie 4 h apart: waits until {to_iso(at_ms)}")
