@@ -205,3 +205,88 @@ def test_sql_and_rows_agree(campaign: Campaign, seed: int) -> None:
             expected = evaluate(resolve(parse(text), Fields(), NOW).node, row)
 
             assert (text, row, campaign.value(connection, text)) == (text, row, expected)
+
+
+def test_columns_of_a_population_go_first(campaign: Campaign) -> None:
+    """``@x`` is its column, then an attribute of its record; prefixes say which is meant."""
+    with campaign.having(
+        {**dict.fromkeys(TYPES), "name": "of record", "store": None, "cus:visit": []}
+    ) as connection:
+        chosen = sa.select(sa.literal(1).label("key"), sa.literal("of row").label("name"))
+        source = chosen.subquery()
+        columns = {"name": Value(source.c.key.op("||")(source.c.name), "string")}
+        rows = Rows(schema="cus:thing", key=source.c.key, columns=columns)
+        text = "@name + '/' + [targetData/@name] + '/' + [target/@name]"
+        made = campaign.conditions.value(text, rows, NOW)
+        found = connection.execute(sa.select(made.sql).select_from(source)).scalar()
+
+    assert (found, made.type) == ("1of row/1of row/of record", "string")
+
+
+def test_names_of_an_enumeration_stand_for_their_values(campaign: Campaign) -> None:
+    """And a name that it does not have is told, with those it has."""
+    rows = campaign.conditions.of("nms:recipient")
+    made = campaign.conditions.where("@gender IN ('female', 'male')", rows, NOW)
+    bound = made.compile(compile_kwargs={"literal_binds": True})
+
+    assert "IN (2, 1)" in str(bound)
+    with pytest.raises(
+        TypeFault, match=r"'femal' is no value here; there are: unknown, male, female"
+    ):
+        campaign.conditions.where("@gender = 'femal'", rows, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault", "line", "column", "says"),
+    [
+        ("@name = ", SyntaxFault, 1, 9, "something is missing"),
+        ("@name = 'a", SyntaxFault, 1, 9, "not closed"),
+        ("@name = 1\n AND &&", SyntaxFault, 2, 6, "write AND"),
+        ("(@name = 'a'", SyntaxFault, 1, 13, "1 of '(' but 0 of ')'"),
+        ("", SyntaxFault, 1, 1, "it is empty"),
+        ("@count = 1 AND\n @nmae = 'a'", UnknownField, 2, 2, "@nmae"),
+        ("[stoer/@region] = 'a'", UnknownField, 1, 1, "stoer/@region"),
+        ("@on AND Lenght(@name) > 1", UnknownFunction, 1, 9, "Lenght"),
+        ("Length(@name, 1) > 1", UnknownFunction, 1, 1, "Length(string)"),
+        ("@name > 3", TypeFault, 1, 1, "ToInteger"),
+        ("@on AND @name", TypeFault, 1, 9, "a string is no condition"),
+        ("@day > 'soon'", TypeFault, 1, 1, "'soon' is no date"),
+        ("@day + 1 > GetDate()", TypeFault, 1, 6, "AddDays"),
+        ("@name LIKE @other", TypeFault, 1, 1, "constant"),
+        ("EXISTS(nms:recipient)", UnknownField, 1, 1, "no link to cus:thing"),
+        ("#2024-02-31# < @at", TypeFault, 1, 1, "is no date"),
+    ],
+)  # fmt: skip
+def test_faults_name_their_place(
+    campaign: Campaign, text: str, fault: type[ExpressionError], line: int, column: int, says: str
+) -> None:
+    """Line and column, and what to do."""
+    with pytest.raises(fault) as caught:
+        campaign.conditions.where(text, campaign.conditions.of("cus:thing"), NOW)
+
+    assert says in caught.value.message
+    assert (caught.value.data["line"], caught.value.data["column"]) == (line, column)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 5_000 + "1" + ")" * 5_000 + " = 1",
+        "NOT " * 5_000 + "@on",
+        "@count" + " + 1" * 20_000 + " > 1",
+        "-" * 50_000 + "1 = 1",
+        "@name = '" + "x" * 70_000 + "'",
+        "9" * 40 + " = 1",
+    ],
+)
+def test_what_nests_or_goes_on_for_ever_is_refused(campaign: Campaign, text: str) -> None:
+    """At once, and without a recursion."""
+    with pytest.raises(SyntaxFault):
+        campaign.conditions.where(text, campaign.conditions.of("cus:thing"), NOW)
+
+
+def test_every_function_says_how_it_is_called() -> None:
+    """What the reference and an error's text show."""
+    for function in FUNCTIONS.values():
+        assert function.summary.endswith(".")
+        assert function.signature.startswith(f"{function.name}(")

@@ -422,10 +422,12 @@ class UpdateData:
     def _changed(self, target: _Target, changes: sa.Table, now_ms: int) -> sa.Update:
         table = target.table
         values: dict[str, Any] = {}
+        value: Any
         for at, field in enumerate(self._fields):
             column, value = table.c[_code(field.to)], changes.c[f"f{at}"]
-            kept = sa.case((changes.c[f"s{at}"] == 1, value), else_=column)
-            values[column.key] = kept if at in self._conditional else value
+            if at in self._conditional:
+                value = sa.case((changes.c[f"s{at}"] == 1, value), else_=column)
+            values[column.key] = value
         if "lastModified" in table.c:
             values["lastModified"] = now_ms
         at_record = (table.c.id == changes.c.id, changes.c.op == UPDATE)
