@@ -25,7 +25,7 @@ from amity.expression.errors import (
     UnknownFunction,
 )
 from amity.expression.syntax.xtk import parse
-from amity.expression.xtk.functions import FUNCTIONS
+from amity.expression.xtk.functions import FUNCTIONS, Type
 from amity.expression.xtk.resolve import FieldType, condition, resolve
 from amity.expression.xtk.rows import evaluate
 from amity.kernel.clock import DAY_MS, VirtualBusinessClock, from_iso
@@ -62,7 +62,7 @@ VISIT = Schema(
     attributes=(Attribute(name="minutes", type="long"),),
     links=(Link(name="thing", target="cus:thing", integrity="own"),),
 )
-TYPES = {
+TYPES: dict[str, Type] = {
     "name": "string", "other": "string", "count": "long", "price": "double", "day": "date",
     "at": "datetime", "on": "boolean", "id": "long", "minutes": "long",
     "store/region": "string", "store/size": "long", "store/opened": "date",
@@ -163,8 +163,8 @@ class Campaign:
         values["on"] = None if thing["on"] is None else bool(thing["on"])
         with self.tables.connect() as connection:
             if thing["store"]:
-                made = connection.execute(sa.insert(store).values(thing["store"]))
-                values["store_id"] = made.inserted_primary_key[0]
+                made = sa.insert(store).values(thing["store"]).returning(store.c.id)
+                values["store_id"] = connection.execute(made).scalar_one()
             connection.execute(sa.insert(things).values(id=1, **values))
             for visit in thing["cus:visit"]:
                 connection.execute(sa.insert(visits).values(thing_id=1, **visit))

@@ -61,7 +61,9 @@ class World:
         table = self.schemas.table(schema)
         with self.tables.begin() as connection:
             return [
-                connection.execute(sa.insert(table).values(row)).inserted_primary_key[0]
+                connection.execute(
+                    sa.insert(table).values(row).returning(*table.primary_key)
+                ).one()[0]
                 for row in rows
             ]
 
@@ -100,7 +102,7 @@ class World:
         """Run an activity to its end, and hold it to what every activity promises."""
         spec = ACTIVITIES[kind]
         assert isinstance(spec, ActivitySpec)
-        config = msgspec.convert(dict(options), spec.config)
+        config: Any = msgspec.convert(dict(options), spec.config)
         means: Any = SimpleNamespace(
             tables=self.tables,
             work=self.work,
