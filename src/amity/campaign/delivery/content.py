@@ -24,6 +24,7 @@ from amity.campaign.delivery.rewriting import (
     UNSUBSCRIBE_VARIABLE,
     TrackedUrl,
     rewritten,
+    with_links,
 )
 
 TEMPLATE_CHARS_MAX = 1 << 20
@@ -48,7 +49,6 @@ NAMESPACES: Final = frozenset(
         "delivery",
         MIRROR_VARIABLE,
         UNSUBSCRIBE_VARIABLE,
-        LINK_VARIABLE,
     }
 )
 """What a template may speak of."""
@@ -124,7 +124,9 @@ class Compiled:
     def render(self, values: Mapping[str, Any]) -> Rendered:
         """One person's message; `NotRendered` says what the person lacks."""
         return Rendered(
-            subject=self.subject(values), html=self.html(values), text=_made(self._text, values)
+            subject=self.subject(values),
+            html=self.html(values),
+            text=with_links(_made(self._text, values), values[LINK_VARIABLE]),
         )
 
     def subject(self, values: Mapping[str, Any]) -> str:
@@ -141,7 +143,9 @@ class Compiled:
 
     def html(self, values: Mapping[str, Any]) -> str:
         """The HTML part alone, as for the mirror page."""
-        return _made(self._html, values) if self.has_html else ""
+        if not self.has_html:
+            return ""
+        return with_links(_made(self._html, values), values[LINK_VARIABLE])
 
 
 def personalised(source: str, values: Mapping[str, Any]) -> str:

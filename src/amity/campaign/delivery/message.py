@@ -11,6 +11,7 @@ import binascii
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import re2
@@ -128,6 +129,7 @@ class Writer:
         return headers
 
 
+@lru_cache(maxsize=4096)
 def checked(address: str) -> str:
     """The address, if a message may go to it.
 

@@ -27,6 +27,7 @@ from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.kernel.clock import to_iso
 
 _PREFIX: Final = "rcp_"
+_TIME: Final = "rcpAt_"
 
 DELIVERY_NAMES: Final = frozenset({"id", "internalName", "label", "contactDate", "proof"})
 """What a template may say of the delivery."""
@@ -59,10 +60,22 @@ class Persons:
         )
         return sa.select(
             *named(logs),
-            *(people.c[name].label(_PREFIX + name) for name in self.attributes),
+            *self.columns(people),
             seeds.c.firstName.label("seed_firstName"),
             seeds.c.lastName.label("seed_lastName"),
         ).select_from(joined)
+
+    def columns(self, people: sa.FromClause) -> list[sa.Label[Any]]:
+        """A recipient's attributes, each named so that a row tells which are times."""
+        times = {
+            one.name
+            for one in self._schemas.schema(RECIPIENT.id).attributes
+            if one.type == "datetime"
+        }
+        return [
+            people.c[name].label((_TIME if name in times else _PREFIX) + name)
+            for name in self.attributes
+        ]
 
     def values(
         self, row: Mapping[str, Any], delivery: Mapping[str, Any], urls: tuple[TrackedUrl, ...]
@@ -77,7 +90,7 @@ class Persons:
                     "r", broadlog=broadlog, delivery=number, url=url.number
                 )
         return {
-            "recipient": self._recipient(row),
+            "recipient": _recipient(row),
             "targetData": orjson.loads(row["data"]) if row["data"] else {},
             "delivery": shown_delivery(delivery),
             MIRROR_VARIABLE: signer.url("m", broadlog=broadlog, delivery=number),
@@ -90,23 +103,21 @@ class Persons:
         parts = (row[f"{_PREFIX}firstName"], row[f"{_PREFIX}lastName"])
         return " ".join(part for part in parts if part)
 
-    def _recipient(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        dates = {
-            one.name
-            for one in self._schemas.schema(RECIPIENT.id).attributes
-            if one.type == "datetime"
+
+def _recipient(row: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in row.items():
+        if name.startswith(_PREFIX):
+            made[name[len(_PREFIX) :]] = value
+        elif name.startswith(_TIME):
+            made[name[len(_TIME) :]] = None if value is None else to_iso(value)
+    if row["recipient_id"] is None:
+        made |= {
+            "email": row["address"],
+            "firstName": row["seed_firstName"],
+            "lastName": row["seed_lastName"],
         }
-        made: dict[str, Any] = {}
-        for name in self.attributes:
-            value = row[_PREFIX + name]
-            made[name] = to_iso(value) if name in dates and value is not None else value
-        if row["recipient_id"] is None:
-            made |= {
-                "email": row["address"],
-                "firstName": row["seed_firstName"],
-                "lastName": row["seed_lastName"],
-            }
-        return made
+    return made
 
 
 def shown_delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,14 +104,15 @@ class Results:
         with self._tables.connect() as connection:
             delivery = self._contents.delivery(connection, id)
             found = (
-                connection.execute(sa.select(*named(people)).where(people.c.id == recipient))
+                connection.execute(
+                    sa.select(*self._persons.columns(people)).where(people.c.id == recipient)
+                )
                 .mappings()
                 .one_or_none()
             )
         if found is None:
             raise UnknownMessage(f"there is no recipient {recipient} to show the message of")
-        row |= {f"rcp_{name}": found[name] for name in self._persons.attributes}
-        row |= {"id": 0, "recipient_id": recipient, "address": found["email"]}
+        row |= {"id": 0, "recipient_id": recipient, **found}
         compiled = self._contents.compiled(delivery)
         made = compiled.render(self._persons.values(row, delivery, compiled.urls))
         return {"subject": made.subject, "html": made.html, "text": made.text}

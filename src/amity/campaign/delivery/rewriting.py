@@ -6,7 +6,7 @@ unchanged around it. Each distinct URL gets a number within its delivery. Behavi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import unescape
 from html.parser import HTMLParser
 from typing import Final, NamedTuple
@@ -30,9 +30,9 @@ TYPE_CLICK, TYPE_OPEN, TYPE_OPT_OUT, TYPE_MIRROR = 1, 2, 3, 6
 MIRROR_VARIABLE: Final = "mirrorPageUrl"
 UNSUBSCRIBE_VARIABLE: Final = "unsubscribeUrl"
 LINK_VARIABLE: Final = "amityLink"
-"""Holds a message's own links by number: ``amityLink.u4``."""
+"""Holds a message's own links by number: ``u4``."""
 
-_OPEN, _CLOSE = "\ue000", "\ue001"
+_OPEN, _CLOSE, _LINK = "\ue000", "\ue001", "\ue002"
 _LIQUID = re2.compile(r"(?s)\{\{.*?\}\}|\{%.*?%\}")
 _SET_ASIDE = re2.compile(_OPEN + r"(\d+)" + _CLOSE)
 _HREF = re2.compile(r"""(?i)[\s"']href\s*=\s*("[^"]*"|'[^']*'|[^\s>"']+)""")
@@ -74,15 +74,15 @@ def rewritten(html: str, text: str, *, clicks: bool = True, opens: bool = True) 
     >>> made = rewritten('<a href="https://shop.example/?a={{ x }}">Shop</a>', "")
     >>> made.urls[-1].source
     'https://shop.example/?a={{ x }}'
-    >>> "amityLink.u4" in made.html and "amityLink.u4" in made.text
-    True
+    >>> with_links(made.text, {"u4": "https://t.example/r/1"})
+    'Shop (https://t.example/r/1)'
     """
     aside = _Aside()
     links = _Links(aside, track=clicks)
     masked = links.in_html(aside.mask(html))
     plain = links.in_text(aside.mask(text)) if text.strip() else _as_text(masked)
     if html.strip() and opens:
-        masked = _with_pixel(masked, aside.token(f"{LINK_VARIABLE}.u{URL_OPEN}"))
+        masked = _with_pixel(masked, _token(URL_OPEN))
     return Rewritten(
         html=aside.unmask(masked),
         text=aside.unmask(plain),
@@ -96,6 +96,20 @@ def rewritten(html: str, text: str, *, clicks: bool = True, opens: bool = True) 
     )
 
 
+def with_links(made: str, links: Mapping[str, str]) -> str:
+    """A message's own links where the content has its URLs; no template makes them, they are too many."""
+    first, *pieces = made.split(_LINK)
+    parts = [first]
+    for piece in pieces:
+        name, closed, rest = piece.partition(_CLOSE)
+        parts.append(links.get(name, "") + rest if closed else piece)
+    return "".join(parts)
+
+
+def _token(number: int) -> str:
+    return f"{_LINK}u{number}{_CLOSE}"
+
+
 class _Aside:
     """Keeps what Liquid says while a template is read as HTML."""
 
@@ -103,11 +117,8 @@ class _Aside:
         self._kept: list[str] = []
 
     def mask(self, template: str) -> str:
-        clean = template.replace(_OPEN, "").replace(_CLOSE, "")
+        clean = template.replace(_OPEN, "").replace(_CLOSE, "").replace(_LINK, "")
         return str(_LIQUID.sub(lambda found: self._keep(found.group(0)), clean))
-
-    def token(self, variable: str) -> str:
-        return self._keep("{{ " + variable + " }}")
 
     def unmask(self, masked: str) -> str:
         return str(_SET_ASIDE.sub(lambda found: self._kept[int(found.group(1))], masked))
@@ -166,7 +177,7 @@ class _Links:
             category = attributes.get("data-category", "")[:100]
             url = TrackedUrl(number, TYPE_CLICK, source, label[:255], category)
             self.found[source] = url
-        return self._aside.token(f"{LINK_VARIABLE}.u{url.number}")
+        return _token(url.number)
 
 
 def _untracked(source: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Final, NamedTuple
 
+import sqlalchemy as sa
 import structlog
 
 from amity.campaign.delivery.channel import Channel, Fate, Outcome
@@ -18,6 +19,7 @@ from amity.campaign.delivery.claims import SOON_MS, Claimed, Claims, Delivery, R
 from amity.campaign.delivery.contents import Contents
 from amity.campaign.delivery.errors import BadContent, BadHeader, NotRendered
 from amity.campaign.delivery.message import Letter, Outgoing, Writer
+from amity.campaign.delivery.model import RETRY_PENDING
 from amity.campaign.delivery.persons import Persons
 from amity.kernel.clock import MINUTE_MS
 from amity.kernel.ids import IdSource
@@ -78,19 +80,15 @@ class Sender:
         self._recovered = False
         self._chunks: list[_Chunk] = []
         self._after: dict[int, int] = {}
+        self._rests: dict[int, int] = {}
+        self._ending = False
         self._hold_ms = 0
         self._held_until = 0
         self._due: tuple[int, int, int | None] | None = None
 
     def run_once(self, now_ms: int, limit: int = 0) -> int:  # noqa: ARG002 - every host takes it
         """Settle what has come back, claim what is due; more than 0 while anything is under way."""
-        moved = self._recover(now_ms)
-        moved += self._settle(now_ms)
-        while len(self._chunks) < self._channel.parallel:
-            begun = self._begin(now_ms)
-            if not begun:
-                break
-            moved += begun
+        moved = self._recover(now_ms) + self._turn(now_ms)
         if moved == 0 and self._chunks:
             wait([chunk.future for chunk in self._chunks], WAIT_S, FIRST_COMPLETED)
             return 1
@@ -121,7 +119,8 @@ class Sender:
     def close(self, now_ms: int) -> None:
         """Claim nothing more; wait a while for what is under way, so that little is unknown."""
         wait([chunk.future for chunk in self._chunks], END_S)
-        self._settle(now_ms)
+        self._ending = True
+        self._turn(now_ms)
         self._channel.close()
 
     def _recover(self, now_ms: int) -> int:
@@ -139,43 +138,76 @@ class Sender:
             )
         return found.unknown + found.again
 
-    def _begin(self, now_ms: int) -> int:
-        """Claim a chunk and hand it over; how many rows moved, 0 when nothing is due."""
-        if now_ms < self._held_until:
+    def _turn(self, now_ms: int) -> int:
+        """Settle and claim in one commit: a commit costs what making twenty messages does."""
+        done = [chunk for chunk in self._chunks if chunk.future.done()]
+        found = [_outcomes(chunk) for chunk in done]
+        for outcomes in found:
+            self._note_trouble(outcomes, now_ms)
+        free = 0 if self._ending else self._channel.parallel - len(self._chunks) + len(done)
+        deliveries = self._due_deliveries(now_ms) if free else []
+        if not done and not deliveries:
             return 0
+        with self._tables.begin() as connection:
+            for chunk, outcomes in zip(done, found, strict=True):
+                self._claims.settle(
+                    connection, chunk.claimed, outcomes, broken=chunk.broken, now_ms=now_ms
+                )
+            claimed, moved = self._claim(connection, deliveries, free=free, now_ms=now_ms)
+        self._chunks = [chunk for chunk in self._chunks if chunk not in done]
+        for one in claimed:
+            self._hand_over(one, now_ms)
+        return moved + sum(len(chunk.claimed.rows) for chunk in done)
+
+    def _due_deliveries(self, now_ms: int) -> list[Delivery]:
+        if now_ms < self._held_until:
+            return []
         with self._tables.connect() as connection:
             deliveries = self._claims.under_way(connection)
-        for delivery in deliveries:
-            if delivery["contactDate"] > now_ms:
-                continue
-            moved = self._begin_of(delivery, now_ms)
-            if moved:
-                return moved
-        return 0
+        return [
+            one
+            for one in deliveries
+            if one["contactDate"] <= now_ms
+            and not (one["state"] == RETRY_PENDING and self._rests.get(one["id"], 0) > now_ms)
+        ]
 
-    def _begin_of(self, delivery: Delivery, now_ms: int) -> int:
-        if now_ms > delivery["validUntil"]:
-            with self._tables.begin() as connection:
-                moved = self._claims.expire(connection, delivery, now_ms)
-                self._claims.close(connection, delivery, now_ms)
-            return moved
+    def _claim(
+        self, connection: sa.Connection, deliveries: list[Delivery], *, free: int, now_ms: int
+    ) -> tuple[list[Claimed], int]:
+        """Chunks for as many workers as are free, and how many rows moved."""
+        claimed: list[Claimed] = []
+        moved = 0
+        for delivery in deliveries:
+            if now_ms > delivery["validUntil"]:
+                moved += self._claims.expire(connection, delivery, now_ms)
+            while len(claimed) < free:
+                one = self._claim_of(connection, delivery, now_ms)
+                if one is None:
+                    break
+                moved += len(one.rows) + one.ignored
+                if one.rows:
+                    claimed.append(one)
+            if len(claimed) == free:
+                break
+        return claimed, moved
+
+    def _claim_of(
+        self, connection: sa.Connection, delivery: Delivery, now_ms: int
+    ) -> Claimed | None:
+        """The next chunk of a delivery; at the end it begins anew, for what was deferred on the way."""
         id = int(delivery["id"])
         self._number += 1
         token = f"{self._process}:{self._number}"
-        with self._tables.begin() as connection:
+        after = self._after.pop(id, 0)
+        for start in (after, 0) if after else (0,):
             claimed = self._claims.claim(
-                connection, delivery, after=self._after.get(id, 0), token=token, now_ms=now_ms
+                connection, delivery, after=start, token=token, now_ms=now_ms
             )
-            if claimed is None and not self._after.pop(id, 0):
-                self._claims.close(connection, delivery, now_ms)
-                return 0
-        if claimed is None:
-            # The end is reached: what was deferred on the way may be due by now.
-            return self._begin_of(delivery, now_ms)
-        self._after[id] = claimed.last
-        if claimed.rows:
-            self._hand_over(claimed, now_ms)
-        return len(claimed.rows) + claimed.ignored
+            if claimed is not None:
+                self._after[id] = claimed.last
+                return claimed
+        self._rests[id] = self._claims.close(connection, delivery, now_ms) or 0
+        return None
 
     def _hand_over(self, claimed: Claimed, now_ms: int) -> None:
         messages: list[Outgoing] = []
@@ -210,19 +242,6 @@ class Sender:
         )
         rendered = compiled.render(values)
         return self._writer.write(letter, compiled.content, rendered)
-
-    def _settle(self, now_ms: int) -> int:
-        settled = 0
-        for chunk in [one for one in self._chunks if one.future.done()]:
-            outcomes = _outcomes(chunk)
-            with self._tables.begin() as connection:
-                self._claims.settle(
-                    connection, chunk.claimed, outcomes, broken=chunk.broken, now_ms=now_ms
-                )
-            self._chunks.remove(chunk)
-            self._note_trouble(outcomes, now_ms)
-            settled += len(chunk.claimed.rows)
-        return settled
 
     def _note_trouble(self, outcomes: list[Outcome], now_ms: int) -> None:
         """Pause while the server is in trouble, longer each time."""
