@@ -117,12 +117,12 @@ def plan(
 
     Args:
         union: The union schema of profiles.
-        schemas: The campaign's schemas, compiled; logs are left out.
+        schemas: The campaign's schemas, compiled; told are recipients and the customer's own.
         people: Codes of the namespaces that name people across devices, the likeliest first.
         marked: Paths that carry an identity, with their namespace: ``_shop.id (crm)``.
     """
     fields = fields_of(union)
-    told = [schema for schema in schemas if schema.kind != "log" and schema.autopk]
+    told = [schema for schema in schemas if _filled_from_outside(schema)]
     mapped: list[MappingLine] = []
     unmapped: list[str] = []
     for schema in told:
@@ -160,6 +160,11 @@ def router(registry: SchemaRegistry, namespaces: Namespaces, schemas: CampaignSc
         return body
 
     return routes
+
+
+def _filled_from_outside(schema: Schema) -> bool:
+    """Recipients and what the customer has added; the other built-in tables fill themselves."""
+    return schema.id == "nms:recipient" or (schema.namespace != "nms" and schema.kind != "log")
 
 
 def _people(namespaces: Namespaces, scope: Scope) -> list[str]:

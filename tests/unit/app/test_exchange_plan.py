@@ -148,3 +148,4 @@ def test_which_keys_are_missing(platform: Platform, tmp_path: Path) -> None:
     assert keys["nms:recipient", "externalId"]["missing"] == ""
     assert "has no key" in keys["cus:store", ""]["missing"]
     assert keys["cus:offer", "code"]["missing"] == ""
+    assert {"nms:recipient", "cus:store", "cus:offer"} == {schema for schema, _ in keys}
