@@ -4,10 +4,15 @@ A world counts every moment at which something becomes durable: commits, work ta
 tables dropped. It dies before or after any of them, and whatever runs in other threads at that
 moment gets nowhere either. A new engine goes on from the last tick of the clock, as the campaign's
 worker does. In the end all tables and work files are those of an undisturbed run.
+A process of its own, for whoever kills one:
+
+    python -m amity.testing.workflow_simulator FOLDER SEED BOXES
 """
 
 from __future__ import annotations
 
+import random
+import sys
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -34,6 +39,7 @@ from amity.testing.workflow_world import (
     Expected,
     activities,
     expected,
+    random_graph,
 )
 
 START_MS = 1_509_321_600_000
@@ -144,12 +150,14 @@ class MortalFiles:
 
 
 class World:
-    """One campaign database with one workflow, over all its lives."""
+    """One campaign database with one workflow, over all its lives; a folder that is there goes on."""
 
     def __init__(self, folder: Path, graph: Graph, moments: Moments) -> None:
         self.folder = folder
         self.graph = graph
         self.moments = moments
+        if folder.exists():
+            return
         folder.mkdir(parents=True)
         with closing(self._tables()) as tables:
             store.install(tables)
@@ -279,3 +287,16 @@ SMALL = Graph(
     ),
 )
 """Two branches at once, effects in both, a wait: small enough to be killed at every moment."""
+
+
+def main(folder: str, seed: str, boxes: str) -> None:
+    """Live a life in a folder and say when it begins."""
+    graph = random_graph(random.Random(int(seed)), int(boxes))  # noqa: S311 - a seed replays
+    world = World(Path(folder), graph, Moments())
+    sys.stdout.write("alive\n")
+    sys.stdout.flush()
+    world.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
