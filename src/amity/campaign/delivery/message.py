@@ -34,9 +34,8 @@ _QUOTED_CHARS: Final = (
 )
 _WORD_BYTES: Final = 45  # 45 bytes make 60 letters of base64; with the frame an encoded word has 72
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PRINTABLE = re2.compile(r"[ -~]*")
+_NOT_QUOTED = ('"', "\\", "=?")
 _CONTROL = re2.compile(r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]")
-_PHRASE = re2.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~.,;:()<>@\[\]-]*")
 _ADDRESS = re2.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -141,6 +140,7 @@ def checked(address: str) -> str:
     return address
 
 
+@lru_cache(maxsize=4096)
 def mailbox(name: str, address: str) -> str:
     """An address with its display name as it stands in a header.
 
@@ -150,12 +150,16 @@ def mailbox(name: str, address: str) -> str:
     checked(address)
     if not name:
         return address
-    if _CONTROL.search(name):
+    if not _on_one_line(name):
         raise BadHeader(
             f"the name {name[:60]!r} holds a line break or another control character, which could "
             "add a header to the message; clean the recipient's data"
         )
-    if len(name) <= _QUOTED_CHARS and _PHRASE.fullmatch(name) and "=?" not in name:
+    if (
+        len(name) <= _QUOTED_CHARS
+        and name.isascii()
+        and not any(one in name for one in _NOT_QUOTED)
+    ):
         return f'"{name}"{_fold_before(name, address)}<{address}>'
     return f"{_encoded(name)}\r\n <{address}>"
 
@@ -165,10 +169,15 @@ def _fold_before(name: str, address: str) -> str:
 
 
 def _unstructured(value: str) -> str:
-    if _CONTROL.search(value):
+    if not _on_one_line(value):
         raise BadHeader(f"{value[:60]!r} holds a line break or another control character")
-    short = len(value) <= _LINE_CHARS - 10 and _PRINTABLE.fullmatch(value)
+    short = len(value) <= _LINE_CHARS - 10 and value.isascii()
     return value if short and "=?" not in value else _encoded(value)
+
+
+def _on_one_line(value: str) -> bool:
+    """No control character and no line separator; what is printable needs no closer look."""
+    return value.isprintable() or not _CONTROL.search(value)
 
 
 def _encoded(value: str) -> str:

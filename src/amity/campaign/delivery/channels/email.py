@@ -33,7 +33,6 @@ UNACKNOWLEDGED_BYTES: Final = 1 << 16
 acknowledgement costs 40 ms a message, because receivers delay it."""
 
 _ENHANCED = re2.compile(r"^([245]\.\d{1,3}\.\d{1,3})\s+")
-_LINE_START_DOT = re2.compile(rb"(?m)^\.")
 _DRAIN_S = 0.002
 _CLOSE_S = 5.0
 _GO_ON = 354
@@ -195,7 +194,7 @@ class _Connection:
         protocol = client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        protocol.write(_LINE_START_DOT.sub(b"..", body))
+        protocol.write(_stuffed(body))
         await asyncio.sleep(0)
         async with asyncio.timeout(self._config.timeout_s):
             while _unsent(protocol.transport):  # noqa: ASYNC110 - a transport tells nobody
@@ -217,6 +216,12 @@ class _Connection:
         self._sent = 0
 
 
+def _stuffed(body: bytes) -> bytes:
+    """A dot at the start of a line is doubled (RFC 5321 §4.5.2); `body` ends a line."""
+    stuffed = body.replace(b"\n.", b"\n..")
+    return b"." + stuffed if stuffed.startswith(b".") else stuffed
+
+
 def _unsent(transport: asyncio.BaseTransport | None) -> bool:
     """Whether much of what was written is still here."""
     if not isinstance(transport, asyncio.WriteTransport) or transport.is_closing():
@@ -232,12 +237,11 @@ def _unsent(transport: asyncio.BaseTransport | None) -> bool:
 
 
 def _outcome(id: int, said: aiosmtplib.SMTPResponse) -> Outcome:
+    if said.code // 100 == 2:
+        return Outcome(id, Fate.TAKEN, said.code, text=said.message)
     found = _ENHANCED.match(said.message)
     enhanced = found.group(1) if found else ""
-    if said.code // 100 == 2:
-        fate = Fate.TAKEN
-    else:
-        fate = Fate.REFUSED if said.code >= 500 else Fate.DEFERRED
+    fate = Fate.REFUSED if said.code >= 500 else Fate.DEFERRED
     return Outcome(id, fate, said.code, enhanced, said.message)
 
 
