@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -79,17 +82,23 @@ class CampaignSide:
             seen: dict[str, Any] = self.get(f"workflows/{workflow}")
             if seen["failed"] or self._system.monotonic_s() > until:
                 raise WorkflowFailed(f"workflow {seen['name']}: {self._said(workflow)}")
-            if seen["state"] == "finished":
+            if seen["stateLabel"] == "finished":
                 return seen
             self._system.sleep(0.05)
 
-    def transitions(self, workflow: int) -> list[dict[str, Any]]:
-        """The transitions of a workflow with what went along them."""
-        found: list[dict[str, Any]] = self.get(f"workflows/{workflow}/transitions")["transitions"]
-        return found
+    def transitions(self, workflow: int) -> Iterator[dict[str, Any]]:
+        """The transitions of a workflow with what went along them, the newest first."""
+        before = 0
+        while True:
+            path = f"workflows/{workflow}/transitions"
+            page = self.get(path, limit=PAGE, before=before)["transitions"]
+            yield from page
+            if len(page) < PAGE:
+                return
+            before = page[-1]["id"]
 
     def _said(self, workflow: int) -> str:
-        lines = self.get(f"workflows/{workflow}/journal")["lines"]
+        lines = self.get(f"workflows/{workflow}/journal", limit=PAGE)["journal"]
         return "; ".join(str(line["text"]) for line in lines if line["level"] != "info")[-2000:]
 
     # -- exports ----------------------------------------------------------------------------
@@ -109,33 +118,43 @@ class CampaignSide:
 
     def sftp_account(self, name: str, password: str) -> None:
         """Open an account on the campaign's own SFTP server."""
-        self.post("sftpAccounts", {"name": name, "password": password})
+        self.put(f"sftpAccounts/{name}", {"name": name, "password": password})
 
 
-def put_files(door: str, account: str, password: str, files: Mapping[str, bytes]) -> None:
-    """Upload files by SFTP, each under its name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftpDoor:
+    """Where files are put, and as whom.
 
-    Args:
-        door: ``HOST:PORT``.
-        account: Name of the SFTP account.
+    Attributes:
+        address: ``HOST:PORT``.
+        host_key: The server's own key, in whose file its public half is found: it is pinned.
+        account: Name of the account.
         password: Its password.
-        files: Path → content.
     """
 
-    async def put() -> None:
-        host, _, port = door.rpartition(":")
+    address: str
+    host_key: Path
+    account: str
+    password: str
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Upload files by SFTP: name → content."""
+        asyncio.run(self._put(files))
+
+    async def _put(self, files: Mapping[str, bytes]) -> None:
+        host, _, port = self.address.rpartition(":")
+        der = base64.b64decode(self.host_key.read_text())
+        key = asyncssh.import_private_key(der).convert_to_public()
         async with (
-            # The server is this program's own, on this machine, and its key is minutes old.
             asyncssh.connect(
-                host, int(port), username=account, password=password, known_hosts=None
+                host,
+                int(port),
+                username=self.account,
+                password=self.password,
+                known_hosts=([key], [], []),
             ) as connection,
             connection.start_sftp_client() as client,
         ):
-            for path, content in files.items():
-                folder = path.rpartition("/")[0]
-                if folder:
-                    await client.makedirs(folder, exist_ok=True)
-                async with client.open(path, "wb") as file:
+            for name, content in files.items():
+                async with client.open(name, "wb") as file:
                     await file.write(content)
-
-    asyncio.run(put())

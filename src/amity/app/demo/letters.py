@@ -75,13 +75,11 @@ class Reader:
 
     Args:
         door: ``HOST:PORT`` of the bounce door.
-        bounce_domain: Domain of the door's addresses.
     """
 
-    def __init__(self, door: str, bounce_domain: str) -> None:
+    def __init__(self, door: str) -> None:
         self._http = httpx.Client(timeout=60, headers={"User-Agent": _BROWSER})
         self._door = door
-        self._domain = bounce_domain
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -14,17 +14,27 @@ from amity.app.demo.answers import Answers
 from amity.app.demo.campaign_data import CampaignData
 from amity.app.demo.derive import address_of, name_of
 
-RECIPIENT_COLUMNS = ("externalId", "email", "firstName", "lastName", "storeId")
+RECIPIENT_COLUMNS = ("externalId", "email", "firstName", "lastName", "storeId", "offerId")
+STORE_COLUMNS = ("storeId", "label")
 OFFER_COLUMNS = ("externalId", "couponUpc", "product")
 
 
 def recipients_file(answers: Answers, data: CampaignData) -> bytes:
-    """One line a recipient."""
+    """One line a recipient; what it is offered goes by its own id."""
     rows = (
-        (str(one), address_of(one), *name_of(one), str(data.stores[one]))
+        (
+            *(str(one), address_of(one), *name_of(one), str(data.stores[one])),
+            str(one) if one in data.coupons else "",
+        )
         for one in sorted(answers.recipients)
     )
     return _csv(RECIPIENT_COLUMNS, rows)
+
+
+def stores_file(data: CampaignData) -> bytes:
+    """One line a store."""
+    rows = ((str(one), f"Store {one}") for one in sorted(set(data.stores.values())))
+    return _csv(STORE_COLUMNS, rows)
 
 
 def offers_file(answers: Answers, data: CampaignData) -> bytes:

@@ -7,8 +7,10 @@ read. Every hop is counted, every audience is checked against a query that share
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,20 @@ from typing import Any
 from rich.console import Console
 
 from amity.app.demo import definitions, destinations, river
+from amity.app.demo.answers import derive_answers
+from amity.app.demo.campaign import (
+    ANSWERED,
+    CAMPAIGN_CODE,
+    SENT_MS,
+    TARGETS,
+    CampaignPart,
+    Peers,
+)
+from amity.app.demo.campaign_checks import CampaignChecks
+from amity.app.demo.campaign_client import CampaignSide, SftpDoor
+from amity.app.demo.campaign_data import campaign_data
+from amity.app.demo.campaign_facts import Facts
+from amity.app.demo.campaign_ledger import Account
 from amity.app.demo.checks import Checks
 from amity.app.demo.client import Platform
 from amity.app.demo.dataset import cache_folder, fetch
@@ -23,17 +39,22 @@ from amity.app.demo.definitions import AUDIENCES, Datasets
 from amity.app.demo.derive import COOKIE, LOYALTY, Shop
 from amity.app.demo.destinations import Destination
 from amity.app.demo.ledger import Ledger
+from amity.app.demo.letters import Reader
 from amity.app.demo.person import Person, choose, tell
 from amity.app.demo.raw import STREAM_START_MS, RawData
 from amity.app.demo.river import Taken
 from amity.kernel.clock import RealSystemClock, from_iso, to_iso
 from amity.testing.server import RunningServer
+from amity.testing.smtp_sink import SmtpSink, sink_process
 
 STREAM_END_MS = from_iso("2018-01-01T05:00:00Z")
 """The last basket is of 04:01:20."""
 
 NOW_MS = from_iso("2018-01-01T06:00:00Z")
 """The business time at which everything is checked; the last export fires then."""
+
+BOUNCE_DOMAIN = "bounces.example.test"
+SFTP_ACCOUNT, SFTP_PASSWORD = "shop", "only for this demo"
 
 SAMPLE = 5
 DAYS_A_LINE = 7
@@ -53,22 +74,36 @@ class Options:
 
 def run(options: Options, out: Console) -> int:
     """Play the demo on a fresh server; the exit status."""
-    shutil.rmtree(options.data, ignore_errors=True)
-    options.data.mkdir(parents=True)
-    server = RunningServer(options.data, clock=to_iso(STREAM_START_MS))
-    server.start()
+    mailboxes = options.data.with_name(f"{options.data.name}-mail")
+    for folder in (options.data, mailboxes):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     status = 1
-    try:
-        status = Demo(server, options.households, out).play()
-    finally:
-        if options.keep:
-            out.print(f"\nThe server stays on: {server.url} (process {server.pid}).")
-            out.print(
-                f"Its data: {options.data}, its credentials: {options.data / 'test-credentials.json'}."
-            )
-        else:
-            server.stop()
+    with ExitStack() as running:
+        sink, smtp = running.enter_context(sink_process(mailboxes))
+        server = RunningServer(
+            options.data,
+            clock=to_iso(STREAM_START_MS),
+            arguments=[
+                *("--smtp", smtp, "--sftp-port", "0"),
+                *("--bounce-port", "0", "--bounce-domain", BOUNCE_DOMAIN),
+            ],
+        )
+        running.callback(server.stop)
+        server.start()
+        try:
+            status = Demo(server, sink, options.households, out).play()
+        finally:
+            if options.keep:
+                running.pop_all()
+                _say_what_stays(server, mailboxes, out)
     return status
+
+
+def _say_what_stays(server: RunningServer, mailboxes: Path, out: Console) -> None:
+    out.print(f"\nThe server stays on: {server.url} (process {server.pid}).")
+    out.print(f"Its data: {server.data}, its credentials: {server.data / 'test-credentials.json'}.")
+    out.print(f"Its mail server stays on, too; what it took: {mailboxes}.")
 
 
 class Demo:
@@ -76,11 +111,14 @@ class Demo:
 
     Args:
         server: A running server on a fresh folder, its business clock at the start of the stream.
+        sink: The mail server that it hands messages to.
         households: Take the first so many; all when None.
         out: Where the story is told.
     """
 
-    def __init__(self, server: RunningServer, households: int | None, out: Console) -> None:
+    def __init__(
+        self, server: RunningServer, sink: SmtpSink, households: int | None, out: Console
+    ) -> None:
         self._out = out
         self._system = RealSystemClock()
         self._begun_s = self._mark_s = self._system.monotonic_s()
@@ -88,9 +126,22 @@ class Demo:
         self._right = True
         self.ledger = Ledger()
         self.platform = Platform(server.url, server.credentials, self._system)
-        self.raw = RawData(fetch(cache_folder()), households)
-        self.shop = Shop(self.raw, self.platform.tenant)
+        files = fetch(cache_folder())
+        self.raw = RawData(files, households)
+        data = campaign_data(self.raw, files)
+        planned = dict.fromkeys(data.targets, CAMPAIGN_CODE)
+        self.shop = Shop(self.raw, self.platform.tenant, planned)
         self.checks = Checks(self.raw, self.shop.visits)
+        answers = derive_answers(data, self.raw.households, sent_ms=SENT_MS)
+        self.campaign_checks = CampaignChecks(self.raw, answers)
+        self.part = CampaignPart(
+            platform=self.platform,
+            campaign=CampaignSide(self.platform, self._system),
+            peers=_peers(server, sink),
+            data=data,
+            answers=answers,
+            say=self._told,
+        )
         self._told("data set read, visits derived", self.raw.counts().lines)
 
     def play(self) -> int:
@@ -98,6 +149,7 @@ class Demo:
         made, audiences = self._set_up()
         flows = self._open_destinations(audiences)
         history = self._history(made)
+        self.part.import_people()
         streamed = self._stream(made)
         self._taken_in(history, streamed)
         self._kept(made, history, streamed)
@@ -105,6 +157,7 @@ class Demo:
         self._audiences(audiences, people)
         for destination, mapped in flows:
             self._files(destination, mapped)
+        self._campaign(flows[0][0])
         table = self.ledger.table()
         if self._out.is_terminal:
             self._out.print(table)
@@ -121,6 +174,7 @@ class Demo:
         definitions.restrict_income(self.platform, made.customer_schema)
         audiences = definitions.audiences(self.platform)
         self._told("3 namespaces, 3 schemas, 4 datasets, 3 audiences made over the API")
+        self.part.prepare(made.customer_schema)
         return made, audiences
 
     def _open_destinations(
@@ -130,6 +184,8 @@ class Demo:
         partner = destinations.partner(self.platform)
         for key, audience in audiences.items():
             destinations.map_audience(self.platform, campaign, AUDIENCES[key], audience)
+        own = self.part.audiences["campaign_targets"]
+        destinations.map_audience(self.platform, campaign, TARGETS, own)
         allowed = {}
         for key, audience in audiences.items():
             refused = destinations.refusal(self.platform, partner, AUDIENCES[key], audience)
@@ -166,6 +222,7 @@ class Demo:
             days.append(sent)
             if len(days) % DAYS_A_LINE == 0:
                 self._told(f"week to {day} streamed", sum(days[-DAYS_A_LINE:]))
+            self.part.end_of(from_iso(day))
 
         taken = river.stream(self.platform, self.shop, made, end_ms=STREAM_END_MS, say=say)
         self.platform.advance(to_iso(NOW_MS))
@@ -193,6 +250,13 @@ class Demo:
         self, made: Datasets, history: Mapping[str, Taken], streamed: Mapping[str, Taken]
     ) -> None:
         found, add = self.platform.doctor(), self.ledger.add
+        self.account = Account(
+            part=self.part,
+            facts=Facts(self.part, self._exports),
+            numbers=self.campaign_checks.numbers(),
+            ledger=self.ledger,
+            lake=found["lake"],
+        )
         accepted = {
             made.customers: history["customers"].accepted,
             made.products: history["products"].accepted,
@@ -202,7 +266,7 @@ class Demo:
         names = ("customers", "products", "purchases", "visits")
         for name, (dataset, came_in) in zip(names, accepted.items(), strict=True):
             add("lake", name, came_in, found["lake"].get(dataset, 0))
-        events = accepted[made.purchases] + accepted[made.visits]
+        events = accepted[made.purchases] + accepted[made.visits] + self.account.events()
         add("profile", "events", events, found["profiles"]["events"])
         people = len(self.raw.households) + self.checks.never_known(NOW_MS)
         note = "households, and devices nobody signed in on"
@@ -241,19 +305,44 @@ class Demo:
             )
 
     def _files(self, destination: Destination, mapped: Mapping[str, str]) -> None:
+        """What lies at a destination; who wants no e-mail is not told to the one that sends it."""
+        silent = self.part.opted_out() if destination.name == "Campaign" else set()
         for key, audience in mapped.items():
-            expected = self._expected(key)
+            members = self._expected(key)
             got = destinations.arrived(self._exports, destination, audience)
+            withheld = silent & (members - got.members)
             self._compare(
-                f"files of {AUDIENCES[key]!r} at {destination.name}", expected, got.members
+                f"files of {AUDIENCES[key]!r} at {destination.name}",
+                members - withheld,
+                got.members,
             )
             self.ledger.add(
                 "activation",
                 f"{AUDIENCES[key]}: members → in the files of {destination.name}",
-                len(expected),
-                len(got.members & expected),
-                note=f"{len(got.files)} files, {got.rows:,} rows: full, then changes",
+                len(members),
+                len(got.members & members),
+                set_aside=len(withheld),
+                note=f"{len(got.files)} files, {got.rows:,} rows: full, then changes"
+                + (f"; {len(withheld)} want no e-mail" if withheld else ""),
             )
+
+    def _campaign(self, campaign: Destination) -> None:
+        """The lock, the mail, the answers, and what they changed on the platform."""
+        audience = self.part.audiences["campaign_targets"]
+        expected = self.campaign_checks.targets()
+        got = destinations.arrived(self._exports, campaign, audience)
+        self._compare(f"files of {TARGETS!r} at {campaign.name}", expected, got.members)
+        self.account.enter()
+        households = [str(one) for one in self.raw.households]
+        people = self.platform.profiles(LOYALTY, households)
+        answered = self.part.audiences["campaign_answered"]
+        actual = {one for one, profile in people.items() if _realized(profile, answered)}
+        self._compare(f"audience {ANSWERED!r}", self.campaign_checks.answered(), actual)
+        self._compare("no more e-mail, on the profile", self.part.opted_out(), _refusing(people))
+        refused = self.part.export_again()
+        self._check(
+            bool(refused), f"a second export within four hours: refused, {refused or 'let through'}"
+        )
 
     def _expected(self, key: str) -> set[str]:
         if key == "high_income":
@@ -313,9 +402,30 @@ class Demo:
         return 0 if good else 1
 
 
+def _peers(server: RunningServer, sink: SmtpSink) -> Peers:
+    doors = json.loads((server.data / "endpoints.json").read_text())
+    door = SftpDoor(
+        address=doors["sftp"],
+        host_key=server.data / "keys" / "sftp_host_key",
+        account=SFTP_ACCOUNT,
+        password=SFTP_PASSWORD,
+    )
+    return Peers(sink=sink, door=door, reader=Reader(doors["bounce"]))
+
+
 def _realized(profile: Mapping[str, Any], audience: str) -> bool:
     memberships = profile["entity"].get("segmentMembership", {}).get("ups", {})
     return bool(memberships.get(audience, {}).get("status") == "realized")
+
+
+def _refusing(people: Profiles) -> set[str]:
+    """Who wants no e-mail."""
+    return {
+        loyalty
+        for loyalty, profile in people.items()
+        if profile["entity"].get("consents", {}).get("marketing", {}).get("email", {}).get("val")
+        == "n"
+    }
 
 
 def _same_person(found: Profiles, device: str, people: Profiles, loyalty: str) -> bool:
