@@ -161,25 +161,20 @@ def test_links_are_hits_when_they_are_followed(
 def test_tampered_links_lead_nowhere(campaign: SmallCampaign, letters: dict[str, Letter]) -> None:
     """A changed character, a link of another kind, a foreign target: 404, and nothing is recorded."""
     letter = letters["p4@example.test"]
-    before = state_of(campaign, letter.to), len(campaign.rows("trackingLogs"))
+    before = state_of(campaign, letter.to)
     base, _, token = letter.links[0].rpartition("/")
     for at in range(0, len(token), 7):
-        letters_of = "AB" if token[at] != "A" else "BA"
-        changed = token[:at] + letters_of[0] + token[at + 1 :]
-        if changed != token:
-            assert httpx.get(f"{base}/{changed}").status_code == 404
+        changed = token[:at] + ("B" if token[at] == "A" else "A") + token[at + 1 :]
+        assert httpx.get(f"{base}/{changed}").status_code == 404
     unsubscribe = letter.one_click.rpartition("/")[0]
     one_click = {"List-Unsubscribe": "One-Click"}
     assert httpx.post(f"{unsubscribe}/{token}", data=one_click).status_code == 404
     assert httpx.get(f"{base}/{letter.one_click.rpartition('/')[2]}").status_code == 404
-    assert (
-        httpx.get(f"{letter.links[0]}?url=https://evil.test")
-        .headers["Location"]
-        .startswith("https://shop.example.test/")
-    )
+    foreign = httpx.head(f"{letter.links[0]}?url=https://evil.test").headers["Location"]
+    assert foreign == "https://shop.example.test/offer?for=p4"
     campaign.settle()
 
-    assert state_of(campaign, letter.to) == before[0]
+    assert state_of(campaign, letter.to) == before
 
 
 def test_refusals_are_what_the_mail_server_said(campaign: SmallCampaign) -> None:
