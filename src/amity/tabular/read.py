@@ -377,11 +377,20 @@ class _CsvLines:
     def take(self) -> tuple[int, bytes]:
         """First line and bytes of what was read since the last call."""
         text = "".join(self._held)
-        self.undecodable = not text.isascii() and any("\udc80" <= c <= "\udcff" for c in text)
+        self.undecodable = not text.isascii() and not _is_unicode(text)
         first, self._first = self._first, self._line + 1
         self._held = []
         encoded = text.encode(self._charset, "surrogateescape")
         return first, encoded.rstrip(b"\r\n")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether all of it are characters: a byte that stood for none is kept as half a one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Text(io.RawIOBase):

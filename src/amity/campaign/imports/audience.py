@@ -20,7 +20,7 @@ import re2
 from amity.campaign.imports.columns import FileColumn, name_for
 from amity.campaign.imports.errors import BadFile
 from amity.campaign.imports.files import Batch, RowTaking
-from amity.exchange.audience_file import audience_rows, check_manifest
+from amity.exchange.audience_file import audience_rows
 from amity.exchange.errors import ManifestDiffers, NoManifest
 from amity.exchange.manifest import MANIFEST_BYTES_MAX, Manifest, decode
 from amity.transports.ports import Store
@@ -156,10 +156,10 @@ def audience_batches(
 ) -> Iterator[Batch]:
     """The rows of a file set: the columns, then the status in our words.
 
-    The whole set is checked first: nothing of a file that lies is ever taken.
+    Each part is checked before its first row, and counted: whoever takes rows must forget them when
+    this raises.
     """
     manifest = one.manifest
-    check_manifest(one.store, manifest, spool)
     missing = [column.header for column in columns if column.header not in manifest.columns]
     if missing and manifest.format.kind != "json_lines":
         raise BadFile(

@@ -27,7 +27,7 @@ _NAME = re2.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
 _TAKEN = frozenset({"n", "id", "rowid", "oid", "_rowid_"})
 """A work table has columns of these names already."""
 
-_LONG = re2.compile(r"^[+-]?[0-9]{1,18}$")
+_LONG_DIGITS_MAX = 18
 _DOUBLE = re2.compile(r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?$")
 _YES, _NO = frozenset({"1", "true", "yes", "y", "t"}), frozenset({"0", "false", "no", "n", "f"})
 _DATE_PARTS = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
@@ -85,22 +85,24 @@ class Reader:
     def __init__(self, column: FileColumn) -> None:
         check_name(column.name)
         self.column = column
-        self._convert = _converter(column)
-        self._default = _default(column, self._convert)
-        self.plain = not column.mapping and column.case == "none"
+        convert = _converter(column)
+        self._default = _default(column, convert)
+        self.value = self._reading(convert)
+        """The value of a cell; raises `WrongCell`, whose text is the reason."""
 
-    def value(self, cell: str | None) -> Value:
-        """The value; raises `WrongCell`, whose text is the reason."""
-        column = self.column
-        text = "" if cell is None else (cell.strip(" \t\u00a0") if column.trim else cell)
-        if not text:
-            return self._nothing()
-        if not self.plain:
-            mapped = self._mapped(text)
-            if not mapped:
-                return self._nothing()
-            text = mapped
-        return self._convert(text)
+    def _reading(self, convert: Callable[[str], Value]) -> Callable[[str | None], Value]:
+        """One closure a column: it is called for every cell of the file."""
+        blanks = " \t\u00a0" if self.column.trim else ""
+        nothing, mapped = self._nothing, self._mapped
+        plain = not self.column.mapping and self.column.case == "none"
+
+        def read(cell: str | None) -> Value:
+            text = cell.strip(blanks) if cell and blanks else cell
+            if text and not plain:
+                text = mapped(text)
+            return convert(text) if text else nothing()
+
+        return read
 
     def instead(self) -> Value:
         """What stands for a wrong cell where that is no reason to refuse the row."""
@@ -191,7 +193,8 @@ def _text(length: int) -> Callable[[str], str]:
 
 
 def _long(text: str) -> int:
-    if not _LONG.match(text):
+    digits = text[1:] if text[0] in "+-" else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _LONG_DIGITS_MAX):
         raise WrongCell(f"{text[:40]!r} is no whole number")
     return int(text)
 

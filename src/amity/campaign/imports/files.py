@@ -71,9 +71,8 @@ class Reject(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """Rows that were taken, each with the line it began at, and rows that were not."""
+    """Rows that were taken, and rows that were not."""
 
-    lines: list[int] = field(default_factory=list)
     rows: list[tuple[Value, ...]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     warnings: int = 0
@@ -190,6 +189,7 @@ class RowTaking:
     def __init__(self, name: str, columns: Sequence[FileColumn], keys: Sequence[str]) -> None:
         self._name = name
         self._readers = [Reader(column) for column in columns]
+        self._read = [reader.value for reader in self._readers]
         self._keys = [at for at, column in enumerate(columns) if column.name in set(keys)]
         self._no_key = f"no key: {', '.join(keys)} {'is' if len(keys) == 1 else 'are all'} empty"
         self._batch = Batch()
@@ -206,21 +206,34 @@ class RowTaking:
 
     def take(self, line: int, raw: bytes, cells: Sequence[str | None], null: str) -> None:
         """Take a row, or reject it."""
-        made: list[Value] = []
-        for reader, cell in zip(self._readers, cells, strict=True):
-            try:
-                made.append(reader.value(None if cell == null else cell))
-            except WrongCell as wrong:
-                if reader.column.on_error == "reject":
-                    self.reject(line, f"{reader.column.header}: {wrong}", raw)
-                    return
-                self._batch.warnings += 1
-                made.append(reader.instead())
+        if null:
+            cells = [None if cell == null else cell for cell in cells]
+        try:
+            made: list[Value] | None = [
+                read(cell) for read, cell in zip(self._read, cells, strict=True)
+            ]
+        except WrongCell:
+            made = self._mended(line, raw, cells)
+        if made is None:
+            return
         if self._keys and all(made[at] is None for at in self._keys):
             self.reject(line, self._no_key, raw)
             return
-        self._batch.lines.append(line)
         self._batch.rows.append(tuple(made))
+
+    def _mended(self, line: int, raw: bytes, cells: Sequence[str | None]) -> list[Value] | None:
+        """The row with what stands for its wrong cells; None when it is rejected for one."""
+        made: list[Value] = []
+        for reader, cell in zip(self._readers, cells, strict=True):
+            try:
+                made.append(reader.value(cell))
+            except WrongCell as wrong:
+                if reader.column.on_error == "reject":
+                    self.reject(line, f"{reader.column.header}: {wrong}", raw)
+                    return None
+                self._batch.warnings += 1
+                made.append(reader.instead())
+        return made
 
     def reject(self, line: int, reason: str, raw: bytes) -> None:
         """Keep a row with the reason why it was not taken."""

@@ -307,17 +307,17 @@ def test_files_of_two_audiences_are_not_mixed(ground: Ground) -> None:
 # --- a segment file by another way --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("disguise", ["as it is", "renamed", "without manifest", "copied beside"])
+@pytest.mark.parametrize("disguise", ["as it is", "renamed", "by name alone", "copied beside"])
 def test_a_segment_file_is_known_as_one(ground: Ground, disguise: str) -> None:
     """However it comes in, its rows may not create a recipient: they carry where they are from."""
     columns = ("crm_id", "personalEmail.address")
-    if disguise in {"renamed", "without manifest"}:
+    if disguise == "renamed":
         columns = (*columns, "segmentMembership.status")
     rows = [("1", "a@x", "active")[: len(columns)]]
     manifest = ground.audience(rows, columns=columns)
     path = manifest.export_results[0].path
     content = ground.exchange.get(path)
-    if disguise in {"renamed", "without manifest"}:
+    if disguise in {"renamed", "by name alone"}:
         ground.exchange.delete(manifest_path(manifest))
         ground.exchange.delete(path)
         path = "in/new_customers.txt" if disguise == "renamed" else path
