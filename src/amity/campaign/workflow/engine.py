@@ -290,7 +290,7 @@ class Engine:
             return
         if not isinstance(error, Exception):
             raise error
-        self._work.drop(self._fail(flight, error, now_ms))
+        self._work.drop([*self._fail(flight, error, now_ms), *self._made_by(flight.task)])
 
     def _settle(self, flight: _Flight, now_ms: int) -> None:
         result = flight.result.result()
@@ -300,6 +300,7 @@ class Engine:
         with closing_half as connection:
             workflow = closing.running(connection, flight.task)
             if workflow is None:
+                self._work.drop(self._made_by(flight.task))
                 return
             journal.note(connection, workflow.id, now_ms, *flight.lines)
             made = self._plan(workflow.graph)
@@ -359,6 +360,11 @@ class Engine:
         return closing.settle(connection, made, task, now_ms)
 
     # --- Work files --------------------------------------------------------------------------
+
+    def _made_by(self, task: sa.Row[Any]) -> list[str]:
+        """The work files of a task whose result counts for nothing."""
+        own = f"wkf{task.workflow}_{task.id}_"
+        return [name for name in self._work.names() if name.startswith(own)]
 
     def _sweep(self) -> None:
         """Drop the work files that a killed engine made or no longer needed."""

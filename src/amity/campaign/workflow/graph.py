@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import re2
 
 from amity.campaign.workflow.activity import Activity, ActivitySpec
-from amity.campaign.workflow.errors import BadGraph
+from amity.campaign.workflow.errors import BadGraph, BadOptions
 from amity.campaign.workflow.model import ERROR_OUTPUT, Arrow, Graph, Step
+from amity.campaign.workflow.time_zone import zone
 from amity.kernel.errors import AmityError
 from amity.kernel.registry import Spec
 
@@ -87,11 +87,9 @@ def _check_names(graph: Graph) -> None:
     if graph.history_days < 0 or graph.error_handling.consecutive < 0:
         raise BadGraph("historyDays and errorHandling.consecutive are 0 or more")
     try:
-        ZoneInfo(graph.time_zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise BadGraph(
-            f"timeZone {graph.time_zone[:80]!r} is no time zone; write Europe/Paris or UTC"
-        ) from error
+        zone(graph.time_zone)
+    except BadOptions as error:
+        raise BadGraph(f"timeZone: {error.message}") from error
 
 
 def _spec(step: Step, activities: Activities) -> ActivitySpec:

@@ -26,13 +26,13 @@ def test_killed_at_some_moments(tmp_path: Path) -> None:
     undisturbed = World(tmp_path / "undisturbed", SMALL, moments).run()
 
     assert moments.count > 50
-    for moment in range(3, moments.count, 9):
+    for moment in range(3, moments.count, 14):
         world = World(tmp_path / f"killed{moment}", SMALL, killed := Moments([moment]))
         assert undisturbed == world.run(), f"killed at moment {moment}"
         assert killed.deaths == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_graphs_killed(tmp_path: Path, seed: int) -> None:
     """A graph drawn from a seed is as the book says, and the same when killed five times."""
     rng = random.Random(seed)

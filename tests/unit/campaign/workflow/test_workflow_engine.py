@@ -189,6 +189,22 @@ def test_a_paused_workflow_keeps_its_tables(desk: Any, graph: Any) -> None:
     assert len(desk.work.names()) == 1
 
 
+def test_what_a_failed_task_built_is_dropped(desk: Any, graph: Any) -> None:
+    """A work table that was published before its task failed is not left lying about."""
+
+    class HalfDone(Simulated):
+        def run(self, task: Any) -> Done:
+            with task.work.build(task.name("out")) as connection:
+                connection.exec_driver_sql("CREATE TABLE rows (n INTEGER PRIMARY KEY)")
+            raise Unavailable("and then the disk was full")
+
+    desk.activities["half_done"] = _spec("half_done", HalfDone, inputs=(0, 1))
+    id = desk.start(graph("", {"h": "half_done"}))
+
+    assert desk.state(id) == ("started", False)
+    assert desk.work.names() == []
+
+
 def test_files_of_a_killed_engine_are_swept(desk: Any) -> None:
     """A work table nobody refers to is gone after a restart; another one's file is not ours."""
     for name in ("wkf7_9_out", "delivery_3"):

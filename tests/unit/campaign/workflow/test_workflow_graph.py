@@ -66,6 +66,8 @@ def test_what_a_graph_cannot_be(
     [
         ({"name": "no/name"}, "is no name"),
         ({"time_zone": "Mars/Olympus"}, "is no time zone"),
+        ({"time_zone": "Europe"}, "is no time zone"),
+        ({"time_zone": "../../etc/passwd"}, "is no time zone"),
         ({"history_days": -1}, "0 or more"),
     ],
 )

@@ -6,8 +6,7 @@ says so; slots that passed while nothing ran are made up for by one run.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, datetime, tzinfo
 
 import msgspec
 from cronsim import CronSim, CronSimError
@@ -15,6 +14,7 @@ from cronsim import CronSim, CronSimError
 from amity.campaign.workflow.activity import ActivitySpec, Again, Out, Task
 from amity.campaign.workflow.errors import BadOptions
 from amity.campaign.workflow.means import Means
+from amity.campaign.workflow.time_zone import zone
 from amity.kernel.clock import LATEST_MS, SECOND_MS, duration_ms, from_iso, to_iso
 
 INTERVAL_MS_MIN = SECOND_MS
@@ -56,11 +56,11 @@ class Scheduler:
         if config.every and self._every_ms < INTERVAL_MS_MIN:
             raise BadOptions(f"every {config.every!r} is too often; one second is the least")
         self._at_ms = from_iso(config.at) if config.at else 0
-        self._zone = _zone(config.time_zone) if config.time_zone else None
+        self._zone = zone(config.time_zone) if config.time_zone else None
         self._immediately = config.immediately
         self._until_ms = from_iso(config.until) if config.until else LATEST_MS
         if self._cron:
-            self._after(0, UTC_ZONE)
+            self._after(0, UTC)
 
     def run(self, task: Task) -> Again:
         """Start a run if this is a slot; say when the next one is."""
@@ -87,11 +87,11 @@ class Scheduler:
             base_ms = task.due_ms if task.due_ms is not None else now_ms
             slot = base_ms + ((now_ms - base_ms) // self._every_ms + 1) * self._every_ms
         else:
-            slot = self._after(now_ms, self._zone or _zone(task.time_zone))
+            slot = self._after(now_ms, self._zone or zone(task.time_zone))
         return slot if slot is not None and slot < self._until_ms else None
 
-    def _after(self, now_ms: int, zone: ZoneInfo) -> int | None:
-        moment = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zone)
+    def _after(self, now_ms: int, local: tzinfo) -> int | None:
+        moment = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(local)
         try:
             found = next(CronSim(self._cron, moment), None)
         except CronSimError as error:
@@ -101,15 +101,6 @@ class Scheduler:
             ) from error
         return round(found.timestamp() * 1000) if found is not None else None
 
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise BadOptions(f"{name!r} is no time zone; write Europe/Paris or UTC") from error
-
-
-UTC_ZONE = ZoneInfo("UTC")
 
 SPEC = ActivitySpec(
     name="scheduler",
