@@ -15,7 +15,7 @@ from rich.console import Console
 
 from amity.kernel.clock import RealSystemClock
 
-MEASURES = ("ingest", "river", "rules", "batch", "mails")
+MEASURES = ("ingest", "river", "rules", "batch", "mails", "recipients")
 
 
 def main(names: list[str]) -> None:

@@ -43,6 +43,8 @@ def text_fault(text: str, *, lines: bool = False) -> str:
     >>> text_fault("Ann")
     ''
     """
+    if text.isprintable():
+        return ""
     found = (_CONTROL_BUT_LAYOUT if lines else _CONTROL).search(text) if _encodable(text) else None
     if found is not None:
         point = ord(found.group(0))

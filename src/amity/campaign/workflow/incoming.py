@@ -6,6 +6,7 @@ Values that come again are looked up, not worked out again.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,9 @@ class Incoming(dict[Any, Any]):
         super().__init__()
         self._schema = schema
         self._attribute = attribute
+        text = attribute.type == "string" and not attribute.enum
+        self._plain = text and attribute.policy == "none"
+        self._address = text and attribute.policy == "email"
         self.refused = False
         """Whether any value so far cannot be kept."""
 
@@ -49,7 +53,12 @@ class Incoming(dict[Any, Any]):
     def _made(self, value: Any) -> Any:
         attribute = self._attribute
         if isinstance(value, str):
-            value = from_text(attribute, value.strip())
+            value = value.strip()
+            if self._plain and 0 < len(value) <= attribute.length and value.isprintable():
+                return value
+            if self._address and _is_usual(value) and len(value) <= attribute.length:
+                return value.lower()
+            value = from_text(attribute, value)
         elif attribute.type in _TEXTS and value is not None and not attribute.enum:
             value = str(value)
         try:
@@ -57,3 +66,22 @@ class Incoming(dict[Any, Any]):
         except BadValue as error:
             self.refused = True
             return Refused(error.message)
+
+
+_USUAL = frozenset(string.ascii_letters + string.digits + ".-_+@")
+_LOCAL_CHARS_MAX = 64
+
+
+def _is_usual(address: str) -> bool:
+    """Whether an address is of the kind nearly all are, which needs no closer look.
+
+    >>> _is_usual("Ann.Lee+shop@example.com"), _is_usual("ann@localhost..com")
+    (True, False)
+    """
+    local, _, domain = address.partition("@")
+    return (
+        _USUAL.issuperset(address)
+        and 0 < len(local) <= _LOCAL_CHARS_MAX
+        and "@" not in domain
+        and all(domain.split("."))
+    )

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from amity.campaign.recipients.builtin import RECIPIENT
+from amity.campaign.recipients.errors import BadValue
+from amity.campaign.recipients.model import Attribute
+from amity.campaign.recipients.values import stored
 from amity.campaign.workflow.activity import Column, WorkTable
+from amity.campaign.workflow.incoming import Incoming, Refused
 from amity.exchange.errors import CreatesRecipient
 
 COLUMNS = (Column(name="crm"), Column(name="mail"), Column(name="points", type="long"))
@@ -20,17 +26,17 @@ people = st.lists(
     max_size=4,
     unique_by=lambda one: one["externalId"] or id(one),
 )
-keys = st.lists(
+keys: st.SearchStrategy[list[dict[str, str]]] = st.lists(
     st.sampled_from(
         [{"attribute": "externalId", "value": "@crm"}, {"attribute": "email", "value": "@mail"}]
     ),
     min_size=1,
     max_size=2,
-    unique_by=lambda one: one["attribute"],
+    unique_by=lambda one: str(one["attribute"]),
 )
 conditions = st.sampled_from(["@points > 0", "NOT @points = 3", "@crm IS NULL", "@mail LIKE 'a%'"])
 limits = st.sampled_from([None, 0, 1, 3])
-subsets = st.lists(
+subsets: st.SearchStrategy[list[dict[str, object]]] = st.lists(
     st.fixed_dictionaries(
         {
             "name": st.sampled_from(["one", "two", "three"]),
@@ -42,9 +48,9 @@ subsets = st.lists(
     ),
     min_size=1,
     max_size=3,
-    unique_by=lambda one: one["name"],
+    unique_by=lambda one: str(one["name"]),
 )
-fields = st.lists(
+fields: st.SearchStrategy[list[dict[str, str | bool]]] = st.lists(
     st.sampled_from(
         [
             {"to": "email", "value": "@mail"},
@@ -55,7 +61,7 @@ fields = st.lists(
     ),
     min_size=1,
     max_size=4,
-    unique_by=lambda one: one["to"],
+    unique_by=lambda one: str(one["to"]),
 )
 
 
@@ -107,3 +113,28 @@ def test_nothing_is_lost(
     change = told["inserted"] - told["deleted"]
     assert len(crowd.all("nms:recipient", "id")) == before + change
     assert origin != "segment" or not told["inserted"]
+
+
+addresses = st.one_of(
+    st.text(alphabet="aB1.-_+@ \n;<ä", max_size=12),
+    st.sampled_from(
+        ["Ann.Lee@Example.ORG", "a@b", "@b", "a@", "a@b.", "x" * 65 + "@b.c", "x" * 300]
+    ),
+)
+
+
+@given(value=st.one_of(st.none(), addresses))
+@pytest.mark.parametrize("name", ["email", "city", "firstName"])
+def test_short_cuts_lead_to_the_same_value(name: str, value: str | None) -> None:
+    """What a population brings is kept exactly as the API would keep it."""
+    attribute = next(one for one in RECIPIENT.attributes if one.name == name)
+    found = Incoming(RECIPIENT, attribute)[value]
+
+    assert found == _as_the_api_keeps_it(attribute, value and value.strip())
+
+
+def _as_the_api_keeps_it(attribute: Attribute, value: str | None) -> Any:
+    try:
+        return stored(RECIPIENT, attribute, value)
+    except BadValue as error:
+        return Refused(error.message)
