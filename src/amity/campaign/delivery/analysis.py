@@ -167,7 +167,7 @@ class Analyser:
         )
         if targeting.control_percent:
             left = connection.execute(_left()).scalar_one()
-            group = round(left * min(targeting.control_percent, 100) / 100)
+            group = round(left * targeting.control_percent / 100)
             self._leave_out(connection, seed, group, model.CONTROL)
         if targeting.limit:
             left = connection.execute(_left()).scalar_one()

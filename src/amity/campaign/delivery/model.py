@@ -5,7 +5,7 @@ Numbers are those of the followed system. Behaviour: campaign.md §1.7, §1.9, �
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -93,16 +93,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     checks: tuple[Check, ...] = ()
 
 
-class Targeting(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Targeting(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """How the target becomes messages."""
 
     keep_duplicates: bool = False
     """Write to an address as often as it has recipients."""
 
-    limit: int = 0
+    limit: Annotated[int, msgspec.Meta(ge=0)] = 0
     """At most so many messages, chosen at random; 0 for no limit."""
 
-    control_percent: float = 0
+    control_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0
     """So many of a hundred are left out at random, to be compared with."""
 
     seeds: bool = True

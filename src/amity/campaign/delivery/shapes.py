@@ -6,7 +6,7 @@ Names for numbers, RFC 3339 for times. Numbers: campaign.md §1.7, §1.10.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -23,6 +23,9 @@ from amity.campaign.recipients.builtin import (
 )
 from amity.campaign.recipients.enumerations import name_of
 from amity.kernel.clock import to_iso
+
+TARGET_IDS_MAX = 10_000
+"""Recipients named in one request. Ours; a workflow's population takes any number."""
 
 Json = dict[str, Any]
 
@@ -47,12 +50,14 @@ class NewDelivery(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_f
     """RFC 3339; "" is five days after the contact date."""
 
 
-class WantedTarget(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class WantedTarget(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """Whom to write to: those who fulfil all that is given; at least one must be."""
 
     condition: str = ""
     list: str = ""
-    recipients: tuple[int, ...] = ()
+    recipients: Annotated[tuple[int, ...], msgspec.Meta(max_length=TARGET_IDS_MAX)] = ()
 
 
 class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -284,6 +284,9 @@ def test_by_http(campaign: Campaign) -> None:
     assert http.patch(at, json={"label": "x"}).status_code == 409
     assert http.post("/campaign/deliveries", json={"colour": "red"}).status_code == 422
     assert http.get("/campaign/deliveries/77").status_code == 404
+    for wrong in ({"colour": 1}, {"limit": -1}, {"controlPercent": 101}):
+        asked = {"target": {"list": "x"}, "targeting": wrong}
+        assert http.post(f"{at}/prepare", json=asked).status_code == 422
     assert http.post(f"{at}/proof", json={"addresses": ["a@b.example\r\n.x"]}).status_code == 422
     assert http.delete(at).status_code == 204
     assert http.get(at).status_code == 404

@@ -378,6 +378,16 @@ def test_contact_date(tmp_path: Path) -> None:
     assert campaign.statuses(id) == {"sent": 3}
 
 
+def test_target_of_nobody(tmp_path: Path) -> None:
+    """A delivery whose whole target is excluded is finished at once."""
+    campaign = Campaign(tmp_path)
+    campaign.people({"email": "a@x.example", "blackList": True})
+    id = campaign.started()
+    campaign.drain()
+    assert campaign.deliveries.get(id)["state"] == "finished"
+    assert campaign.sender.next_due() is None
+
+
 def test_orderly_end_leaves_nothing_unknown(tmp_path: Path) -> None:
     """A worker that is told to end settles what is under way."""
     campaign = Campaign(tmp_path)
