@@ -33,6 +33,7 @@ from amity.campaign.workflow.activities import ACTIVITIES
 from amity.campaign.workflow.activity import ActivitySpec
 from amity.campaign.workflow.templates import TEMPLATES
 from amity.expression.reference import page as pql_page
+from amity.expression.xtk.reference import page as conditions_page
 from amity.kernel.errors import AmityError
 from amity.kernel.registry import Registry
 from amity.platform.activation.destination import DestinationSpec
@@ -128,6 +129,7 @@ def pages(commands: Typer) -> dict[str, str]:
         http = _http_page(_routes(Path(folder) / "data"))
     return {
         "cli.md": _cli_page(commands),
+        "conditions.md": conditions_page(),
         "errors.md": _errors_page(),
         "http-api.md": http,
         "limits.md": _limits_page(constants),
