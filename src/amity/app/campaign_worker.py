@@ -6,7 +6,7 @@ its own and reads the platform's only to learn which ticks of a virtual clock ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from amity.app.campaign_assembly import Campaign, assemble_campaign
@@ -43,20 +43,28 @@ def build_campaign_worker(
         core = open_core(folder, clock=clock, writer=CAMPAIGN_WRITER, outbound=outbound)
         state = SqliteState(folder.campaign_state)
         try:
-            yield build_loop(assemble_campaign(open_campaign(core, options)), state)
+            campaign = assemble_campaign(open_campaign(core, options))
+            with _engine(campaign) as engine, _senders(campaign) as senders:
+                yield build_loop(campaign, state, [engine, *senders])
         finally:
             state.close()
             core.close()
 
 
-def build_loop(campaign: Campaign, state: State) -> Loop:
-    """All hosts, ready to turn; `state` is this worker's own."""
+def build_loop(campaign: Campaign, state: State, busy: Sequence[TimedHost]) -> Loop:
+    """All hosts, ready to turn.
+
+    Args:
+        campaign: The services.
+        state: This worker's own.
+        busy: The hosts with work under way beside the loop: the engine and the sender.
+    """
     core = campaign.ports.core
     sinks = [
         SinkRunner(sink, log=core.log, state=state, system=core.system) for sink in _sinks(campaign)
     ]
     return Loop(
-        Hosts(_timed(campaign), sinks),
+        Hosts([*busy, *_timed(campaign)], sinks),
         clock=core.clock,
         system=core.system,
         log=core.log,
@@ -82,15 +90,6 @@ def _timed(campaign: Campaign) -> list[TimedHost]:
     ports = campaign.ports
     core = ports.core
     return [
-        Engine(
-            tables=ports.tables,
-            work=ports.work,
-            activities=ACTIVITIES,
-            means=campaign.means,
-            clock=core.clock,
-            system=core.system,
-        ),
-        *([_sender(campaign)] if ports.options.smtp else []),
         Upkeep(
             tables=ports.tables,
             quarantine=campaign.quarantine,
@@ -104,6 +103,35 @@ def _timed(campaign: Campaign) -> list[TimedHost]:
             scope=ports.scope,
         ),
     ]
+
+
+@contextmanager
+def _engine(campaign: Campaign) -> Iterator[Engine]:
+    """The workflow engine; what runs at the end is waited for."""
+    ports = campaign.ports
+    engine = Engine(
+        tables=ports.tables,
+        work=ports.work,
+        activities=ACTIVITIES,
+        means=campaign.means,
+        clock=ports.core.clock,
+        system=ports.core.system,
+    )
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def _senders(campaign: Campaign) -> Iterator[list[Sender]]:
+    """The sender, where there is a mail server; an end leaves no message unknown if it can."""
+    senders = [_sender(campaign)] if campaign.ports.options.smtp else []
+    try:
+        yield senders
+    finally:
+        for sender in senders:
+            sender.close(campaign.ports.core.clock.now_ms())
 
 
 def _sender(campaign: Campaign) -> Sender:

@@ -56,7 +56,7 @@ class WorkerLink:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout_s: float = 20.0) -> None:
+    def stop(self, timeout_s: float = 30.0) -> None:
         """End the worker after its current transaction; nobody waits for it any more."""
         with self._changed:
             self._stopping = True
