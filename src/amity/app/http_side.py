@@ -58,6 +58,7 @@ from amity.platform.profile.lookup import Lookup
 from amity.platform.profile.routes import router as profile_router
 from amity.platform.schema.routes import router as schema_router
 from amity.storage.ports import Entry
+from amity.transports.outbound import Outbound
 
 TICK_S_MAX = 600.0
 """How long an advance of the clock may take before the caller is told to ask again. Ours."""
@@ -191,11 +192,12 @@ def build_http(
     clock: str,
     public_url: str,
     worker_options: Sequence[str] = (),
+    outbound: Outbound | None = None,
     campaign: CampaignOptions | None = None,
 ) -> HttpSide:
     """Open the folder and join everything that answers HTTP."""
     options = campaign or CampaignOptions(public_url=public_url)
-    core = open_core(folder, clock=clock, writer=HTTP_WRITER)
+    core = open_core(folder, clock=clock, writer=HTTP_WRITER, outbound=outbound)
     arguments = ["--data", str(folder.root), "--public-url", public_url, "--clock", clock]
     workers = Workers.of([*arguments, *worker_options], options.arguments, core.system)
     appender = WakingAppender(core, workers)

@@ -16,6 +16,7 @@ from amity.app.folder import DataFolder, write_json
 from amity.app.garbage import collect_less
 from amity.app.http_side import build_http
 from amity.kernel.errors import Invalid
+from amity.transports.outbound import Outbound
 
 SHUTDOWN_S_MAX = 15
 
@@ -61,6 +62,7 @@ def serve(folder: DataFolder, options: ServeOptions) -> None:
         clock=options.clock,
         public_url=options.public_url or base,
         worker_options=_worker_options(options),
+        outbound=Outbound(allow_private=options.allow_private, allow_loopback=_is_local(options)),
         campaign=CampaignOptions(
             public_url=options.public_url or base,
             smtp=options.smtp,
@@ -114,11 +116,14 @@ def _end_well_when_asked() -> None:
         signal.signal(asked, end)
 
 
-def _worker_options(options: ServeOptions) -> list[str]:
+def _is_local(options: ServeOptions) -> bool:
     """A server that only this machine can reach may reach this machine."""
-    local = options.host in {"127.0.0.1", "localhost", "::1"}
+    return options.host in {"127.0.0.1", "localhost", "::1"}
+
+
+def _worker_options(options: ServeOptions) -> list[str]:
     return [
-        *(["--allow-loopback"] if local else []),
+        *(["--allow-loopback"] if _is_local(options) else []),
         *(["--allow-private"] if options.allow_private else []),
     ]
 
