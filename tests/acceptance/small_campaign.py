@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,14 @@ class SmallCampaign:
 
 @contextmanager
 def running_campaign(
-    folder: Path, *, clock: str = START, smtp: str = "", sink: SmtpSink | None = None
+    folder: Path,
+    *,
+    clock: str = START,
+    smtp: str = "",
+    sink: SmtpSink | None = None,
+    bounce_port: int = 0,
 ) -> Iterator[SmallCampaign]:
-    """A server with all doors open, and a sink unless there is one already."""
+    """A server with all doors open, and a sink unless there is one already that `smtp` leads to."""
     if sink is None:
         with (
             ThreadedSink(folder / "mail") as own,
@@ -90,19 +95,18 @@ def running_campaign(
         ):
             yield campaign
         return
-    doors = ("--smtp", smtp, "--sftp-port", "0", "--bounce-port", "0", "--bounce-domain", BOUNCES)
-    with RunningServer(folder / "data", clock=clock, arguments=doors) as server:
+    doors = [
+        *("--smtp", smtp, "--sftp-port", "0"),
+        *("--bounce-port", str(bounce_port), "--bounce-domain", BOUNCES),
+    ]
+    with ExitStack() as running:
+        server = running.enter_context(RunningServer(folder / "data", clock=clock, arguments=doors))
         platform = Platform(server.url, server.credentials, RealSystemClock())
+        running.callback(platform.close)
         reader = Reader(endpoints(server)["bounce"])
-        yield SmallCampaign(
-            server=server,
-            sink=sink,
-            platform=platform,
-            side=CampaignSide(platform, RealSystemClock()),
-            reader=reader,
-        )
-        reader.close()
-        platform.close()
+        running.callback(reader.close)
+        side = CampaignSide(platform, RealSystemClock())
+        yield SmallCampaign(server=server, sink=sink, platform=platform, side=side, reader=reader)
 
 
 def endpoints(server: RunningServer) -> dict[str, str]:
