@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from amity.campaign.workflow import store
 from amity.campaign.workflow.activity import Done, Exclusion, Out
 from amity.campaign.workflow.errors import BadGraph, NotNow, UnknownTransition, WorkflowTaken
 from amity.campaign.workflow.model import ErrorHandling
@@ -228,6 +229,8 @@ def test_scheduler_starts_runs_at_local_times(desk: Any, graph: Any) -> None:
     runs = [one["at"] for one in desk.workflows.transitions(id) if one["from"] == "c"]
     assert runs == [f"2017-1{day}T05:00:00.000Z" for day in ("1-02", "1-01", "0-31", "0-30")]
     assert desk.effects() == [("p", thing) for _ in range(4) for thing in range(3)]
+    with desk.tables.connect() as connection:
+        assert store.memory(connection, id, "p") == {"total": 12}
     assert desk.state(id) == ("started", False)
 
 
