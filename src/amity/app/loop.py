@@ -135,10 +135,10 @@ class Loop:
 
     def turn(self) -> int:
         """Let every host handle one batch, fire what is due, do a tick when nothing else moves."""
-        now_ms = self._clock.now_ms()
-        moved = sum(host.run_once(now_ms) for host in self._prompt)
-        moved += sum(host.fire_due(now_ms) for host in self._timed)
-        moved += self._keep_pace(now_ms)
+        # Each by its own look at the clock: the one before may have waited for a slow place.
+        moved = sum(host.run_once(self._clock.now_ms()) for host in self._prompt)
+        moved += sum(host.fire_due(self._clock.now_ms()) for host in self._timed)
+        moved += self._keep_pace(self._clock.now_ms())
         self._trim(idle=moved == 0)
         if moved == 0 and isinstance(self._clock, VirtualBusinessClock):
             moved += self._tick()

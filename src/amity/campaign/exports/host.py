@@ -19,7 +19,7 @@ LOG = structlog.get_logger()
 
 
 class ExportHost:
-    """Finishes the exports that have begun, one at a call.
+    """Finishes the exports that have begun.
 
     Args:
         exports: The exports.
@@ -35,22 +35,27 @@ class ExportHost:
         self._not_before_s = 0.0
 
     def run_once(self, now_ms: int, limit: int = 1) -> int:  # noqa: ARG002 - the port's
-        """Carry out the oldest one; 1 when it is done, 0 when there is none or it must wait."""
+        """Carry out what has begun, at most one of a kind; answers how many came to an end.
+
+        A place that cannot be reached holds up no other.
+        """
         if self._system.monotonic_s() < self._not_before_s:
             return 0
-        waiting = self._exports.under_way()
-        if not waiting:
-            return 0
-        export = waiting[0]
-        try:
-            self._exports.carry_out(export.id)
-        except Terminal as error:
-            LOG.warning("a log export failed", kind=export.kind, error=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
-            self._back_off(error)
-            return 0
-        self._tries, self._not_before_s = 0, 0.0
-        return 1
+        ended, trouble = 0, None
+        for export in self._exports.under_way():
+            try:
+                self._exports.carry_out(export.id)
+            except Terminal as error:
+                LOG.warning("a log export failed", kind=export.kind, error=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+                trouble = error
+                continue
+            ended += 1
+        if trouble is None:
+            self._tries, self._not_before_s = 0, 0.0
+        else:
+            self._back_off(trouble)
+        return ended
 
     def fire_due(self, to_ms: int) -> int:  # noqa: ARG002 - it has no timers
         """Nothing: it has no timers."""

@@ -84,6 +84,7 @@ class LogRows:
         return statement, [*cells, _truth, _truth, _truth, _time, _time]
 
     def _tracking_log(self, window: Window) -> tuple[sa.Select[Any], Sequence[Cell]]:
+        """Hits by when they were written down: a click waits in the log while no worker runs."""
         log = self._schemas.table("nms:trackingLogRcp").c
         broad = self._schemas.table("nms:broadLogRcp")
         statement = (
@@ -93,7 +94,12 @@ class LogRows:
                 log.logDate,
             )
             .outerjoin(broad, broad.c.id == log.broadLog_id)
-            .where(window.holds(log.logDate))
+            .where(
+                sa.or_(
+                    window.holds(log.created),
+                    sa.and_(log.created.is_(None), window.holds(log.logDate)),
+                )
+            )
         )  # fmt: skip
         cells = [_text, _text, _text, *_DELIVERY_CELLS, *_WHOSE_CELLS, _named(CHANNEL)]
         return statement, [*cells, _named(URL_TYPE), _text, _text, _truth, _text, _time]

@@ -73,6 +73,7 @@ class LogExports:
         ids: IdSource,
     ) -> None:
         self._tables = tables
+        self._schemas = schemas
         self._rows = LogRows(schemas)
         self._watch = watch
         self._open_store = open_store
@@ -99,12 +100,6 @@ class LogExports:
             if known is not None:
                 store.change(connection, known.id, now, key=f"{order.key} failed {known.id}")
             self._check_on(connection, order.kind)
-            for other in store.under_way(connection, order.kind):
-                raise ExportUnderWay(
-                    f"export {other.id} of {order.kind}, begun at {to_iso(other.begun_ms)}, is "
-                    "still being carried out; it goes on by itself",
-                    export=other.id,
-                )
             self._check_interval(connection, order.kind, now)
             export = self._made(connection, order, now)
             store.add(connection, export, now)
@@ -134,34 +129,34 @@ class LogExports:
             kind: Of log, or the schema that its rows are of.
             now_ms: Business time.
         """
-        log = _SCHEMAS.get(kind, kind)
-        if log not in LOG_KINDS:
+        log = self._log_of(kind)
+        if log is None:
             return
         now = self._watch.now()
         now = Moment(
             business_ms=now_ms, machine_ms=now.machine_ms, boot=now.boot, virtual=now.virtual
         )
         with self._tables.connect() as connection:
-            self._check_interval(connection, log_kind(log), now)
+            self._check_interval(connection, log, now)
 
     def claim(self, kind: str, *, key: str, by: str) -> None:
         """Count a file of log rows that something else writes: it is an export like any other.
 
         The same key claims once; a schema that holds no log is nobody's export.
         """
-        log = _SCHEMAS.get(kind, kind)
-        if log not in LOG_KINDS:
+        log = self._log_of(kind)
+        if log is None:
             return
         with self._tables.begin() as connection:
             if store.by_key(connection, key) is not None:
                 return
             now = self._watch.now()
-            order = Order(kind=log_kind(log), key=key, by=by, account="", folder="")
+            order = Order(kind=log, key=key, by=by, account="", folder="")
             self._check_interval(connection, order.kind, now)
             last = store.last_moments(connection, order.kind)
             made = self._made(connection, order, now)
             # What went elsewhere is still owed to the platform: the window stays where it was.
-            until_ms = 0 if last is None else last[1]
+            until_ms = 0 if last is None else max(last[1] - set_back_ms(last[0], now), 0)
             store.add(connection, _claimed(made, until_ms), now)
 
     def export(self, id: str) -> LogExport:
@@ -214,7 +209,19 @@ class LogExports:
                 f'PUT /campaign/exports/{kind} {{"enabled": true}}'
             )
 
+    def _log_of(self, name: str) -> LogKind | None:
+        """The log that a kind or a schema names; an extension is the table it extends."""
+        if name not in LOG_KINDS:
+            return _SCHEMAS.get(self._schemas.schema(name).id)
+        return log_kind(name)
+
     def _check_interval(self, connection: sa.Connection, kind: LogKind, now: Moment) -> None:
+        for other in store.under_way(connection, kind):
+            raise ExportUnderWay(
+                f"export {other.id} of {kind}, begun at {to_iso(other.begun_ms)}, is "
+                "still being carried out; it goes on by itself",
+                export=other.id,
+            )
         wait = self._wait_ms(connection, kind, now)
         if wait:
             next_ms = now.business_ms + wait

@@ -381,6 +381,7 @@ TRACKING_LOG = Schema(
         Attribute(name="url", type="memo"),
         Attribute(name="urlCategory", length=100),
         Attribute(name="logDate", type="datetime"),
+        Attribute(name="created", type="datetime", label="Written: exports go on from it"),
         Attribute(name="userAgent", length=400),
         Attribute(name="ip", length=45),
         Attribute(name="machine", type="boolean", default=0, label="A machine, not a person"),
@@ -392,7 +393,7 @@ TRACKING_LOG = Schema(
         Link(name="trackingUrl", target="nms:trackingUrl"),
     ),
     keys=(Key(name="hit", fields=("hit",)),),
-    indexes=(("logDate",), ("broadLog-id",)),
+    indexes=(("logDate",), ("created",), ("broadLog-id",)),
 )
 
 SEED = Schema(

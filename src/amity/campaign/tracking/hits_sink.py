@@ -60,20 +60,25 @@ class HitsSink:
             for hit in hits
             if (log := logs.get(hit.broadlog)) is not None and log.delivery == hit.delivery
         ]
-        self._write(connection, ours, logs)
+        self._write(connection, ours, logs, now_ms)
         self._logs.arrived(connection, (hit.broadlog for hit in ours), now_ms)
         for hit in ours:
             if hit.kind == "optOut":
                 self._logs.opt_out(connection, logs[hit.broadlog], hit.how, now_ms)
 
     def _write(
-        self, connection: sa.Connection, hits: Sequence[Hit], logs: Mapping[int, MessageLog]
+        self,
+        connection: sa.Connection,
+        hits: Sequence[Hit],
+        logs: Mapping[int, MessageLog],
+        now_ms: int,
     ) -> None:
         table = self._schemas.table(TRACKING_LOG.id)
         urls = self._urls(connection, {hit.delivery for hit in hits})
         known = self._known(connection, [hit.id for hit in hits])
         new = {hit.id: hit for hit in hits if hit.id not in known}
-        rows = [_row(hit, logs[hit.broadlog], urls) for hit in new.values()]
+        # When the row is written, however late: exports go on from it.
+        rows = [_row(hit, logs[hit.broadlog], urls) | {"created": now_ms} for hit in new.values()]
         if rows:
             connection.execute(sa.insert(table), rows)
 
