@@ -21,6 +21,7 @@ from amity.kernel.clock import DAY_MS, HOUR_MS, from_iso, to_iso
 from amity.platform.profile.fragment import ReceiptStamp
 from amity.platform.segmentation.batch import bitmaps_of
 from amity.platform.segmentation.fused import Table, fused
+from amity.platform.segmentation.slots import needs_of
 
 NOW = from_iso("2024-03-31T10:30:00Z")
 
@@ -397,3 +398,16 @@ def test_what_a_query_cannot_say_is_refused_by_name() -> None:
 
     assert query.audiences == ("b",)
     assert "topN" in query.refused["a"]
+
+
+@pytest.mark.parametrize(("limit", "holds"), [("2.5", True), ("3.0", False), ("3.5", False)])
+def test_a_count_beside_a_broken_number(limit: str, holds: bool) -> None:
+    """Three events are more than two and a half: a count is compared, never a limit rounded."""
+    rule = parse(f'xEvent[eventType = "buy"].count() > {limit}')
+    events = [{"_id": f"e{n}", "timestamp": to_iso(NOW), "eventType": "buy"} for n in range(3)]
+    needs = needs_of(rule)
+    (slot,) = needs.slots
+
+    found, _ = compile_rule(needs.rule)({}, {slot: events}, NOW, ())
+
+    assert found is holds

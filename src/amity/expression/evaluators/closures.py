@@ -10,8 +10,9 @@ evaluator does, so their answer may stand longer than it says, never shorter.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeGuard
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple, TypeGuard
 
 from amity.expression.errors import TypeFault, UnsupportedHere
 from amity.expression.evaluators.rows import calendar_now
@@ -35,7 +36,7 @@ from amity.expression.tree import (
     Var,
     path_of,
 )
-from amity.expression.values import Value, field_of, items, to_ms, truth
+from amity.expression.values import Instant, Value, field_of, items, to_ms, truth
 
 UNSUPPORTED: Mapping[str, str] = {}
 """What this evaluator cannot do: nothing."""
@@ -47,16 +48,17 @@ Scope = Mapping[str, int]
 NOW, CHANGES, AUDIENCES, ROOT, SLOTS = range(5)
 _VARIABLES = 5
 _EMPTY: list[Any] = []
+_ALL = sys.maxsize
 
 
 class Rule:
     """A compiled expression."""
 
-    __slots__ = ("_run", "_size")
+    __slots__ = ("_run", "_variables")
 
     def __init__(self, run: Run, size: int) -> None:
         self._run = run
-        self._size = size
+        self._variables = [None] * size
 
     def __call__(
         self,
@@ -66,15 +68,14 @@ class Rule:
         audiences: Collection[str],
     ) -> tuple[bool, int]:
         """Whether it holds, and when that may change by itself (`NEVER` = it does not)."""
-        frame: Frame = [now_ms, NEVER, audiences, profile, slots]
-        if self._size:
-            frame.extend([None] * self._size)
+        frame: Frame = [now_ms, NEVER, audiences, profile, slots, *self._variables]
         value = self._run(frame)
-        return value is True or truth(value), frame[CHANGES]
+        holds = value if type(value) is bool else truth(value)
+        return holds, frame[CHANGES]
 
     def value(self, profile: Mapping[str, Any], now_ms: int, audiences: Collection[str]) -> Value:
         """The value itself, for expressions that are no conditions."""
-        frame: Frame = [now_ms, NEVER, audiences, profile, {}, *[None] * self._size]
+        frame: Frame = [now_ms, NEVER, audiences, profile, {}, *self._variables]
         return self._run(frame)
 
 
@@ -124,6 +125,9 @@ class _Compiler:
 
     def function(self, node: Lambda, scope: Scope) -> Callable[[Frame], Callable[..., Value]]:
         """A closure that answers a function of items."""
+        root, names = path_of(node.body)
+        if names and isinstance(root, Var) and node.names == (root.name,):
+            return _of_path(names)
         places = [self.place() for _ in node.names]
         body = self.compile(node.body, {**scope, **dict(zip(node.names, places, strict=True))})
         if len(places) == 1:
@@ -138,6 +142,19 @@ class _Compiler:
             return of_items
 
         return make
+
+
+def _of_path(names: tuple[str, ...]) -> Callable[[Frame], Callable[..., Value]]:
+    """A field of the item needs no frame."""
+
+    def of_item(item: Value) -> Value:
+        for name in names:
+            item = item.get(name) if type(item) is dict else field_of(item, name)
+            if item is None:
+                return None
+        return item
+
+    return lambda _: of_item
 
 
 def _of_one(place: int, body: Run) -> Callable[[Frame], Callable[..., Value]]:
@@ -203,7 +220,16 @@ def _path(place: int, names: tuple[str, ...]) -> Run:
             return value.get(name) if type(value) is dict else field_of(value, name)
 
         return one
-    return _path_of(lambda frame: frame[place], names)
+
+    def run(frame: Frame) -> Value:
+        value = frame[place]
+        for name in names:
+            value = value.get(name) if type(value) is dict else field_of(value, name)
+            if value is None:
+                return None
+        return value
+
+    return run
 
 
 def _path_of(root: Run, names: tuple[str, ...]) -> Run:
@@ -292,17 +318,15 @@ def _relative(node: Occurs, time: Run, refs: list[tuple[Bounds | None, Run | Non
 
 def _check(frame: Frame, wanted: tuple[Span, ...], at_ms: int) -> bool:
     now_ms = frame[NOW]
-    turns = changes(wanted, at_ms, now_ms)
-    frame[CHANGES] = min(frame[CHANGES], turns)
+    frame[CHANGES] = min(frame[CHANGES], changes(wanted, at_ms, now_ms))
     return holds(wanted, at_ms, now_ms)
 
 
 def _within(time: Run, wanted: tuple[Span, ...]) -> Run:
     """A window whose ends move with now get by on integers when they move evenly."""
-    if len(wanted) == 1 and wanted[0][0] is not None and wanted[0][1] is not None:
-        low, high = wanted[0][0].fixed_ms(), wanted[0][1].fixed_ms()
-        if low is not None and high is not None:
-            return _window(time, low, high)
+    window = _window_of(wanted)
+    if window is not None:
+        return _window(time, window)
 
     def run(frame: Frame) -> Value:
         at_ms = to_ms(time(frame))
@@ -311,27 +335,38 @@ def _within(time: Run, wanted: tuple[Span, ...]) -> Run:
     return run
 
 
-def _window(time: Run, low: int, high: int) -> Run:
-    """In ``[now + low, now + high)``: enters at ``at - high + 1``, leaves at ``at - low + 1``."""
-    enter_after, leave_after = 1 - high, 1 - low
+class _Window(NamedTuple):
+    """How long after its instant something enters a window that moves with now, and leaves it."""
+
+    enter_after: int
+    leave_after: int
+
+
+def _window_of(wanted: tuple[Span, ...]) -> _Window | None:
+    """``[now + low, now + high)`` as a window: enters at ``at - high + 1``, leaves at ``at - low + 1``."""
+    if len(wanted) == 1 and wanted[0][0] is not None and wanted[0][1] is not None:
+        low, high = wanted[0][0].fixed_ms(), wanted[0][1].fixed_ms()
+        if low is not None and high is not None:
+            return _Window(1 - high, 1 - low)
+    return None
+
+
+def _window(time: Run, window: _Window) -> Run:
+    enter_after, leave_after = window
 
     def run(frame: Frame) -> Value:
         at_ms = time(frame)
-        if type(at_ms) is not int:
+        if type(at_ms) is not Instant:
             at_ms = to_ms(at_ms)
             if at_ms is None:
                 return False
         now_ms = frame[NOW]
-        enters = at_ms + enter_after
-        leaves = at_ms + leave_after
-        if now_ms < enters:
-            turns = enters
-        elif now_ms < leaves:
-            turns = leaves
-        else:
+        inside = now_ms >= at_ms + enter_after
+        turns = at_ms + (leave_after if inside else enter_after)
+        if now_ms >= turns:
             return False
         frame[CHANGES] = min(frame[CHANGES], turns)
-        return turns is leaves
+        return inside
 
     return run
 
@@ -432,7 +467,7 @@ def _orders(compiler: _Compiler, node: Call, scope: Scope) -> Run:
     left, right = node.args
     if not (isinstance(right, Literal) and type(right.value) in {int, float}):
         return _applied(compiler, node, scope)
-    if _is_filtered_count(left) and node.name in {">", ">="}:
+    if _is_filtered_count(left) and node.name in {">", ">="} and type(right.value) is int:
         return _at_least(compiler, left, scope, right.value + (node.name == ">"))
     apply, compare = FUNCTIONS[node.name].apply, _ORDERS[node.name]
     assert apply is not None  # noqa: S101 - it is no form
@@ -456,33 +491,90 @@ def _is_filtered_count(node: Node) -> TypeGuard[Call]:
     )
 
 
-def _at_least(compiler: _Compiler, node: Call, scope: Scope, limit: float) -> Run:
+def _at_least(compiler: _Compiler, node: Call, scope: Scope, limit: int) -> Run:
     """From the newest back until there are enough: those that stay longest decide when it turns."""
-    of, place, body = _filter_parts(compiler, node, scope)
+    of, select = _filter_parts(compiler, node.args[0], scope)
+    if limit < 1:
+        return lambda _: True
 
     def run(frame: Frame) -> Value:
-        found = 0
-        if found >= limit:
-            return True
-        for item in reversed(items(of(frame))):
-            frame[place] = item
-            value = body(frame)
-            if value is True or truth(value):
-                found += 1
-                if found >= limit:
-                    return True
-        return False
+        found = items(of(frame))
+        return len(found) >= limit and len(select(frame, reversed(found), limit)) >= limit
 
     return run
 
 
-def _filter_parts(compiler: _Compiler, node: Call, scope: Scope) -> tuple[Run, int, Run]:
-    array = node.args[0]
-    assert isinstance(array, Call)  # noqa: S101 - a filter
-    source, test = array.args
+Select = Callable[[Frame, Iterable[Value], int], list[Value]]
+"""The items for which a condition holds, looking no further than so many of them."""
+
+
+def _filter_parts(compiler: _Compiler, node: Node, scope: Scope) -> tuple[Run, Select]:
+    """What gives the items of a filter, and what selects of them."""
+    assert isinstance(node, Call)  # noqa: S101 - a filter
+    source, test = node.args
     assert isinstance(test, Lambda)  # noqa: S101 - the reader makes no other
     of, place = compiler.compile(source, scope), compiler.place()
-    return of, place, compiler.compile(test.body, {**scope, test.names[0]: place})
+    window = _window_on(test)
+    if window is not None:
+        return of, _select_within(*window)
+    return of, _select(place, compiler.compile(test.body, {**scope, test.names[0]: place}))
+
+
+def _select(place: int, body: Run) -> Select:
+    def select(frame: Frame, among: Iterable[Value], limit: int) -> list[Value]:
+        found = []
+        for item in among:
+            frame[place] = item
+            value = body(frame)
+            if value is True or truth(value):
+                found.append(item)
+                if len(found) >= limit:
+                    break
+        return found
+
+    return select
+
+
+def _window_on(test: Lambda) -> tuple[str, _Window] | None:
+    """The field of the item that must lie in a window, if the condition says no more."""
+    body = test.body
+    if not isinstance(body, Occurs):
+        return None
+    root, names = path_of(body.time)
+    bounds = tuple(bound for ref in body.refs if (bound := constant(ref)) is not None)
+    if root != Var(test.names[0]) or len(names) != 1 or len(bounds) < len(body.refs):
+        return None
+    window = _window_of(spans(body, bounds))
+    return None if window is None else (names[0], window)
+
+
+def _select_within(name: str, window: _Window) -> Select:
+    """The commonest condition on an event, without a call for each of them."""
+    enter_after, leave_after = window
+
+    def select(frame: Frame, among: Iterable[Value], limit: int) -> list[Value]:
+        now_ms, soonest = frame[NOW], frame[CHANGES]
+        found: list[Value] = []
+        for item in among:
+            at_ms = item.get(name) if type(item) is dict else field_of(item, name)
+            if type(at_ms) is not Instant:
+                at_ms = to_ms(at_ms)
+                if at_ms is None:
+                    continue
+            inside = now_ms >= at_ms + enter_after
+            turns = at_ms + (leave_after if inside else enter_after)
+            if now_ms >= turns:
+                continue
+            if turns < soonest:  # noqa: PLR1730 - no call for each event
+                soonest = turns
+            if inside:
+                found.append(item)
+                if len(found) >= limit:
+                    break
+        frame[CHANGES] = soonest
+        return found
+
+    return select
 
 
 def _is_in(compiler: _Compiler, node: Call, scope: Scope) -> Run:
@@ -503,39 +595,14 @@ def _is_in(compiler: _Compiler, node: Call, scope: Scope) -> Run:
     return run
 
 
-def _count(compiler: _Compiler, node: Call, scope: Scope) -> Run:
-    """Counting what a filter leaves needs no list of it."""
-    if not _is_filtered_count(node):
-        return _applied(compiler, node, scope)
-    of, place, body = _filter_parts(compiler, node, scope)
-
-    def run(frame: Frame) -> Value:
-        found = 0
-        for item in items(of(frame)):
-            frame[place] = item
-            value = body(frame)
-            if value is True or truth(value):
-                found += 1
-        return found
-
-    return run
+def _filter(compiler: _Compiler, node: Call, scope: Scope) -> Run:
+    of, select = _filter_parts(compiler, node, scope)
+    return lambda frame: select(frame, items(of(frame)), _ALL)
 
 
 def _exists(compiler: _Compiler, node: Call, scope: Scope) -> Run:
-    source, test = node.args
-    assert isinstance(test, Lambda)  # noqa: S101 - the reader makes no other
-    of, place = compiler.compile(source, scope), compiler.place()
-    body = compiler.compile(test.body, {**scope, test.names[0]: place})
-
-    def run(frame: Frame) -> Value:
-        for item in reversed(items(of(frame))):
-            frame[place] = item
-            value = body(frame)
-            if value is True or truth(value):
-                return True
-        return False
-
-    return run
+    of, select = _filter_parts(compiler, node, scope)
+    return lambda frame: bool(select(frame, reversed(items(of(frame))), 1))
 
 
 _CALLS: dict[str, Callable[[_Compiler, Call, Scope], Run]] = {
@@ -549,7 +616,7 @@ _CALLS: dict[str, Callable[[_Compiler, Call, Scope], Run]] = {
     "=": _equals,
     "in": _is_in,
     **dict.fromkeys(_ORDERS, _orders),
-    "count": _count,
+    "filter": _filter,
     "exists": _exists,
 }
 

@@ -13,7 +13,14 @@ Of = Callable[[Value], Value]
 
 
 def _values(array: Value, of: Of | None) -> list[Value]:
-    found = items(array) if of is None else [of(item) for item in items(array)]
+    return _flat(_of_each(array, of))
+
+
+def _of_each(array: Value, of: Of | None) -> list[Value]:
+    return items(array) if of is None else [of(item) for item in items(array)]
+
+
+def _flat(found: list[Value]) -> list[Value]:
     flat: list[Value] = []
     for one in found:
         flat.extend(one) if type(one) is list else flat.append(one)
@@ -21,12 +28,16 @@ def _values(array: Value, of: Of | None) -> list[Value]:
 
 
 def _numbers(array: Value, of: Of | None) -> list[int | float]:
-    return [one for value in _values(array, of) if (one := number(value)) is not None]
+    found = _of_each(array, of)
+    numbers = [one for one in found if type(one) is float or type(one) is int]
+    if len(numbers) == len(found):
+        return numbers
+    return [one for value in _flat(found) if (one := number(value)) is not None]
 
 
 def _total(numbers: list[int | float]) -> int | float | None:
     """Doubles are summed exactly and rounded once, so that the order of items does not matter."""
-    if all(type(one) is int for one in numbers):
+    if float not in map(type, numbers):
         return bounded(sum(numbers))
     return _exact_sum(numbers)
 

@@ -7,7 +7,7 @@ another, slots by event type, and which audiences a slot, an attribute or anothe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ class CompiledAudience:
 
     id: str
     rule: Rule
-    slots: tuple[str, ...]
+    slots: tuple[SlotSpec, ...]
     attributes: frozenset[Path]
     depends: frozenset[str]
 
@@ -58,30 +58,31 @@ class RuleSet:
         self.version = digest(
             "rules", *(f"{id}={rule!r}" for id, rule in sorted(ordered)), length=12
         )
-        self.audiences = tuple(_compiled(id, needs[id]) for id, _ in ordered)
-        self.index = {audience.id: at for at, audience in enumerate(self.audiences)}
         self.slots = _slots(needs.values())
+        self.audiences = tuple(_compiled(id, needs[id], self.slots) for id, _ in ordered)
+        self.index = {audience.id: at for at, audience in enumerate(self.audiences)}
         self.tries: dict[str, Trie | None] = {s.name: trie(s.paths) for s in self.slots.values()}
         self.attributes = frozenset(path for need in needs.values() for path in need.attributes)
         self.attribute_trie = trie(self.attributes)
         self._by_type, self._any_type = _by_type(self.slots.values())
         self._each = _Branch((), tuple(self.slots.values()))
-        self.by_slot = self._touched(lambda audience: audience.slots)
+        self.by_slot = self._touched(lambda audience: (slot.name for slot in audience.slots))
         self.by_attribute = self._touched(lambda audience: audience.attributes)
         self.blank = frozenset(
             place for place, audience in enumerate(self.audiences) if _holds_of_nobody(audience)
         )
         self.dependents = self._touched(lambda audience: audience.depends)
 
-    def slots_for(self, event: Mapping[str, Any]) -> list[SlotSpec]:
+    def slots_for(self, event: Mapping[str, Any]) -> Sequence[SlotSpec]:
         """The slots that take this event."""
         kind = event.get("eventType")
         if kind is None or type(kind) is str:
             branch = self._by_type.get(kind, self._any_type).branch(event)
         else:
             branch = self._each
-        taking = [slot for slot in branch.doubtful if slot.test(event)]
-        return [*branch.sure, *taking] if taking else list(branch.sure)
+        if not branch.doubtful:
+            return branch.sure
+        return [*branch.sure, *(slot for slot in branch.doubtful if slot.test(event))]
 
     def touched_by_attributes(
         self, before: Mapping[str, Any], after: Mapping[str, Any]
@@ -128,11 +129,11 @@ def _holds_of_nobody(audience: CompiledAudience) -> bool:
     return holds or changes_ms < NEVER
 
 
-def _compiled(id: str, needs: Needs) -> CompiledAudience:
+def _compiled(id: str, needs: Needs, slots: Mapping[str, SlotSpec]) -> CompiledAudience:
     return CompiledAudience(
         id=id,
         rule=compile_rule(needs.rule),
-        slots=tuple(sorted(needs.slots)),
+        slots=tuple(slots[name] for name in sorted(needs.slots)),
         attributes=needs.attributes,
         depends=needs.audiences,
     )

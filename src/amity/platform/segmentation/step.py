@@ -8,10 +8,10 @@ after a merge, split or deletion, or when the rules have changed.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -28,8 +28,8 @@ from amity.platform.segmentation.model import (
     MembershipChanged,
     Status,
 )
-from amity.platform.segmentation.ruleset import RuleSet
-from amity.platform.segmentation.slots import SlotSpec, project
+from amity.platform.segmentation.ruleset import CompiledAudience, RuleSet
+from amity.platform.segmentation.slots import SlotSpec, Trie, project
 
 BACKFILL_KEY = b"\x00backfill"
 """Wakes the next page of profiles; no profile id begins so."""
@@ -172,12 +172,14 @@ def _fire(outcome: Outcome[SegmentationState], timer: Timer, now_ms: int) -> Non
         work = _Work(outcome, key, now_ms, "definition")
         work.rebuild(known, rules, outcome.state.sources.get(key))
         return
-    due = [
-        rules.index[id]
-        for id, standing in known.standings.items()
-        if standing.changes_ms <= now_ms and id in rules.index
-    ]
-    _Work(outcome, key, now_ms, "timer").evaluate(known, rules, due)
+    due: list[int] = []
+    next_ms = NEVER
+    for id, standing in known.standings.items():
+        if standing.changes_ms <= now_ms and id in rules.index:
+            due.append(rules.index[id])
+        else:
+            next_ms = min(next_ms, standing.changes_ms)
+    _Work(outcome, key, now_ms, "timer").evaluate(known, rules, due, next_ms)
 
 
 def _start_backfill(outcome: Outcome[SegmentationState], scope: Scope, now_ms: int) -> None:
@@ -226,27 +228,18 @@ class _Work:
         """Put events into slots and attributes in place; answers which audiences are touched."""
         touched: set[int] = set()
         for ref in events:
-            event = {**ref.body, "_id": ref.id, "timestamp": Instant(ref.timestamp_ms)}
+            stamp = Instant(ref.timestamp_ms)
+            event = {**ref.body, "_id": ref.id, "timestamp": stamp}
             for slot in rules.slots_for(event):
-                if self._keep(known, rules, slot, event):
+                if slot.keep_ms is not None and stamp + slot.keep_ms <= self.now_ms:
+                    continue
+                if _keep(known.slots.setdefault(slot.name, []), event, rules.tries[slot.name]):
                     touched.update(rules.by_slot[slot.name])
         if attributes is not None:
             wanted = project(attributes, rules.attribute_trie)
             touched.update(rules.touched_by_attributes(known.attributes, wanted))
             known.attributes = wanted
         return touched
-
-    def _keep(self, known: ProfileState, rules: RuleSet, slot: SlotSpec, event: Event) -> bool:
-        order = _order(event)
-        if slot.keep_ms is not None and order[0] + slot.keep_ms <= self.now_ms:
-            return False
-        kept = known.slots.setdefault(slot.name, [])
-        place = bisect_left(kept, order, key=_order)
-        if place < len(kept) and _order(kept[place]) == order:
-            return False
-        trimmed = project(event, rules.tries[slot.name])
-        kept.insert(place, {**trimmed, "_id": order[1], "timestamp": order[0]})
-        return True
 
     def rebuild(
         self,
@@ -276,55 +269,52 @@ class _Work:
         self.outcome.state.dirty.add(self.key)
         self.outcome.timers.append(Cancel(self.key[0], self.key[1].encode()))
 
-    def evaluate(self, known: ProfileState, rules: RuleSet, touched: Iterable[int]) -> None:
-        """Evaluate audiences, each after those it asks for, then set the next waking."""
-        waiting = list(touched)
-        heapify(waiting)
-        seen: set[int] = set()
+    def evaluate(
+        self, known: ProfileState, rules: RuleSet, touched: Iterable[int], next_ms: int = NEVER
+    ) -> None:
+        """Evaluate audiences, each after those it asks for, then set the next waking.
+
+        `next_ms` is the earliest change of those that are not evaluated, when no waking stands for
+        them.
+        """
+        waiting = sorted(touched)
+        done = -1
         while waiting:
             place = heappop(waiting)
-            if place in seen:
+            if place == done:
+                # Who is asked for comes first: what is pushed twice comes out twice in a row.
                 continue
-            seen.add(place)
-            if self._evaluate(known, rules, place):
-                for dependent in rules.dependents.get(rules.audiences[place].id, ()):
+            done = place
+            audience = rules.audiences[place]
+            turned, changes_ms = self._evaluate(known, audience)
+            next_ms = min(next_ms, changes_ms)
+            if turned:
+                for dependent in rules.dependents.get(audience.id, ()):
                     heappush(waiting, dependent)
-        self._wake(known)
+        self._wake(known, next_ms)
         self.outcome.state.profiles[self.key] = known
         self.outcome.state.dirty.add(self.key)
 
-    def _evaluate(self, known: ProfileState, rules: RuleSet, place: int) -> bool:
-        """Whether the profile has entered or left."""
-        audience = rules.audiences[place]
+    def _evaluate(self, known: ProfileState, audience: CompiledAudience) -> tuple[bool, int]:
+        """Whether the profile has entered or left, and when that may change by itself."""
+        slots = known.slots
+        for slot in audience.slots:
+            kept = slots.get(slot.name)
+            if kept:
+                _trim(kept, slot, self.now_ms)
         inside = _inside(known) if audience.depends else _NOBODY
-        for name in audience.slots:
-            self._trim(known.slots.get(name), rules.slots[name])
-        holds, changes_ms = audience.rule(known.attributes, known.slots, self.now_ms, inside)
+        holds, changes_ms = audience.rule(known.attributes, slots, self.now_ms, inside)
         standing = known.standings.get(audience.id)
         if standing is None:
             if not holds and changes_ms >= NEVER:
-                return False
+                return False, NEVER
             standing = Standing(inside=False, since_ms=self.now_ms, version=0, changes_ms=NEVER)
             known.standings[audience.id] = standing
         standing.changes_ms = changes_ms
         if standing.inside == holds:
-            return False
+            return False, changes_ms
         self._turn(known, audience.id, standing, inside=holds)
-        return True
-
-    def _trim(self, kept: list[Event] | None, slot: SlotSpec) -> None:
-        """Forget what no rule can look at any more, and read timestamps as instants."""
-        if not kept:
-            return
-        if slot.keep_ms is not None:
-            last_gone = self.now_ms - slot.keep_ms
-            gone = 0
-            while gone < len(kept) and kept[gone]["timestamp"] <= last_gone:
-                gone += 1
-            del kept[:gone]
-        for event in kept:
-            if type(event["timestamp"]) is not Instant:
-                event["timestamp"] = Instant(event["timestamp"])
+        return True, changes_ms
 
     def _turn(self, known: ProfileState, id: str, standing: Standing, *, inside: bool) -> None:
         """Say that the profile has entered or left, unless it is so already."""
@@ -348,20 +338,52 @@ class _Work:
         )
         self.outcome.outputs.append(Output(MEMBERSHIPS_TOPIC, scope, profile.encode(), message))
 
-    def _wake(self, known: ProfileState) -> None:
+    def _wake(self, known: ProfileState, next_ms: int) -> None:
         """See to it that the profile wakes in time.
 
         A waking that has become too early stays: it finds nothing due and sets the next one. Most
         events put the next change off; to move the timer with each of them would cost two writes.
         """
-        wake_ms = min([s.changes_ms for s in known.standings.values()], default=NEVER)
-        if wake_ms >= known.wake_ms:
+        if next_ms >= known.wake_ms:
             return
-        known.wake_ms = wake_ms
+        known.wake_ms = next_ms
         known.wake_version += 1
         self.outcome.timers.append(
-            Timer(self.key[0], self.key[1].encode(), wake_ms, known.wake_version)
+            Timer(self.key[0], self.key[1].encode(), next_ms, known.wake_version)
         )
+
+
+def _keep(kept: list[Event], event: Event, wanted: Trie | None) -> bool:
+    """Put what is wanted of an event into its place; False when it is there already."""
+    order = _order(event)
+    place = len(kept)
+    if place:
+        _as_instants(kept)
+        if _order(kept[-1]) >= order:
+            place = bisect_left(kept, order, key=_order)
+            if _order(kept[place]) == order:
+                return False
+    trimmed = dict(event) if wanted is None else project(event, wanted)
+    trimmed["_id"] = event["_id"]
+    trimmed["timestamp"] = event["timestamp"]
+    kept.insert(place, trimmed)
+    return True
+
+
+def _trim(kept: list[Event], slot: SlotSpec, now_ms: int) -> None:
+    """Forget what no rule can look at any more, and read timestamps as instants."""
+    oldest = kept[0]["timestamp"]
+    if slot.keep_ms is not None and oldest <= now_ms - slot.keep_ms:
+        del kept[: bisect_right(kept, now_ms - slot.keep_ms, key=_stamp)]
+    if type(oldest) is not Instant:
+        _as_instants(kept)
+
+
+def _as_instants(kept: list[Event]) -> None:
+    """Read the timestamps of a stored slot as instants; all of them are, or none."""
+    if kept and type(kept[0]["timestamp"]) is not Instant:
+        for event in kept:
+            event["timestamp"] = Instant(event["timestamp"])
 
 
 def _inside(known: ProfileState) -> frozenset[str]:
@@ -373,3 +395,8 @@ _NOBODY: frozenset[str] = frozenset()
 
 def _order(event: Event) -> tuple[int, str]:
     return event["timestamp"], event["_id"]
+
+
+def _stamp(event: Event) -> int:
+    stamp: int = event["timestamp"]
+    return stamp
