@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from amity.campaign.delivery.content import NAMESPACES, Compiled
+from amity.campaign.delivery.content import Compiled
 from amity.campaign.delivery.errors import BadContent, BadHeader
 from amity.campaign.delivery.message import checked
 from amity.campaign.delivery.model import Check
 from amity.campaign.delivery.persons import DELIVERY_NAMES, Persons
 from amity.campaign.delivery.rewriting import UNSUBSCRIBE_VARIABLE
+from amity.campaign.delivery.templates import NAMESPACES
 
 SUBJECT_CHARS_ADVISED = 50
 """Behaviour: campaign.md §3."""

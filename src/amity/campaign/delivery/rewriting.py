@@ -6,7 +6,7 @@ unchanged around it. Each distinct URL gets a number within its delivery. Behavi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 from html.parser import HTMLParser
 from typing import Final, NamedTuple
@@ -96,14 +96,20 @@ def rewritten(html: str, text: str, *, clicks: bool = True, opens: bool = True) 
     )
 
 
+def pieces(template: str) -> Iterator[tuple[str, str]]:
+    """A template cut at its own links: (text, ``""``) or (what stands there without links, a link's name)."""
+    first, *rest = template.split(_LINK)
+    yield first, ""
+    for piece in rest:
+        name, closed, after = piece.partition(_CLOSE)
+        if closed:
+            yield "", name
+        yield (after if closed else piece), ""
+
+
 def with_links(made: str, links: Mapping[str, str]) -> str:
     """A message's own links where the content has its URLs; no template makes them, they are too many."""
-    first, *pieces = made.split(_LINK)
-    parts = [first]
-    for piece in pieces:
-        name, closed, rest = piece.partition(_CLOSE)
-        parts.append(links.get(name, "") + rest if closed else piece)
-    return "".join(parts)
+    return "".join(links.get(link, "") if link else text for text, link in pieces(made))
 
 
 def _token(number: int) -> str:

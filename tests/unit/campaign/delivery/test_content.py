@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amity.campaign.delivery.content import OUTPUT_BYTES_MAX, Compiled, Content, personalised
+from amity.campaign.delivery.content import Compiled, Content, personalised
 from amity.campaign.delivery.errors import BadContent, NotRendered
 from amity.campaign.delivery.rewriting import URL_FIRST_CLICK, rewritten, with_links
+from amity.campaign.delivery.templates import OUTPUT_BYTES_MAX
 
 VALUES: dict[str, Any] = {
     "recipient": {"firstName": "Ann <b>", "lastName": None, "age": 41},
