@@ -38,6 +38,12 @@ CONNECTIONS_MAX = 200
 CONNECTION_BYTES_MAX = 64 * 1024 * 1024
 """What one connection may send before it is cut. Ours: the protocol reader keeps an endless line."""
 
+UNANSWERED_BYTES_MAX = 128 * 1024 * 1024
+"""What all connections together hold of mails that are not answered; beyond it the heaviest is cut. Ours."""
+
+LINE_BYTES = 100
+"""What a line costs in memory beside its bytes: the protocol reader keeps a mail as a list of lines."""
+
 IDLE_S_MAX = 60.0
 RECIPIENTS_MAX = 20
 COMMANDS_MAX = {"*": 2_000}
@@ -90,26 +96,28 @@ class _Handler:
         envelope: Envelope,
     ) -> str:
         """Acknowledge once it is durable."""
+        content = hashlib.sha256(envelope.original_content or b"").hexdigest()
         try:
-            await self.append([self._entry(session, envelope, to) for to in envelope.rcpt_tos])
+            await self.append(
+                [self._entry(session, envelope, to, content) for to in envelope.rcpt_tos]
+            )
         except Transient as error:
             return f"451 4.3.0 {error.message}"
         return "250 2.0.0 Ok: it is kept"
 
-    def _entry(self, session: Session, envelope: Envelope, to: str) -> Entry:
+    def _entry(self, session: Session, envelope: Envelope, to: str, content: str) -> Entry:
         local = to.strip("<>").rpartition("@")[0].lower()
         broadlog, delivery = opened(self.signer, local)
-        content = envelope.original_content or b""
         peer = session.peer[0] if session.peer else ""
         returned = Return(
-            id=digest(local, hashlib.sha256(content).hexdigest()),
+            id=digest(local, content),
             to=local,
             broadlog=broadlog,
             delivery=delivery,
             sender=(envelope.mail_from or "")[:320],
             peer=str(peer),
             at_ms=self.clock.now_ms(),
-            raw=content[:RETURN_BYTES_KEPT],
+            raw=(envelope.original_content or b"")[:RETURN_BYTES_KEPT],
         )
         return Entry(RETURNS_TOPIC, pack(broadlog), encoded(returned))
 
@@ -133,6 +141,7 @@ class _Server(SMTP):
         )
         self._held = held
         self._received = 0
+        self.unanswered = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve it, unless too many are open."""
@@ -144,15 +153,27 @@ class _Server(SMTP):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Cut who sends without end."""
+        """Cut who sends without end, and who holds most where all together hold too much."""
         if self not in self._held:
             return
         self._received += len(data)
-        if self._received > CONNECTION_BYTES_MAX:
-            if isinstance(self.transport, asyncio.Transport):
-                self.transport.abort()
-            return
-        super().data_received(data)
+        self.unanswered += len(data) + LINE_BYTES * data.count(b"\n")
+        heaviest = self if self._received > CONNECTION_BYTES_MAX else self._heaviest()
+        if heaviest is not None and isinstance(heaviest.transport, asyncio.Transport):
+            heaviest.transport.abort()
+        if heaviest is not self:
+            super().data_received(data)
+
+    async def push(self, status: str | bytes) -> None:
+        """Answer; what is answered is held no longer."""
+        self.unanswered = 0
+        await super().push(status)
+
+    def _heaviest(self) -> _Server | None:
+        """Who holds most; nobody while all together hold little enough."""
+        if sum(one.unanswered for one in self._held) <= UNANSWERED_BYTES_MAX:
+            return None
+        return max(self._held, key=lambda one: one.unanswered)
 
     def eof_received(self) -> bool | None:
         """Nothing more comes."""

@@ -30,6 +30,9 @@ NESTED_PARTS_MAX = 40
 TEXT_BYTES_MAX = 32 * 1024
 """How much of a text is searched for a reason. Ours."""
 
+LINES_MAX = 8_000
+"""Lines of a mail that are read for a report. Ours: what is kept of a mail has about half as many."""
+
 LINE_CHARS_MAX = 400
 """Longest line that the readers of older forms are given. Ours."""
 
@@ -86,14 +89,18 @@ _KINDS: dict[str, ReportKind] = {
 
 def read(raw: bytes) -> Report:
     """What a returned mail says. `BadReturn` when it is made to hurt, `NoReport` when it says nothing."""
-    message = message_from_bytes(_checked(raw))
-    verdicts = (
-        _delivery_status(message)
-        or _feedback(message)
-        or _answered_by_machine(message)
-        or _unsubscribed(message)
-        or _older_form(message, raw)
-    )
+    head = b"".join(_checked(raw).splitlines(keepends=True)[:LINES_MAX])
+    message = message_from_bytes(head)
+    try:
+        verdicts = (
+            _delivery_status(message)
+            or _feedback(message)
+            or _answered_by_machine(message)
+            or _unsubscribed(message)
+            or _older_form(message, head)
+        )
+    except (UnicodeError, LookupError) as error:
+        raise BadReturn(f"its text cannot be decoded: {type(error).__name__}") from error
     if not verdicts:
         raise NoReport(
             "the mail is no delivery report, complaint, automatic reply or unsubscription: answer it "

@@ -28,7 +28,7 @@ from amity.campaign.tracking.model import RETURNS_TOPIC, Return, return_of
 from amity.campaign.tracking.returns import Report, Verdict
 from amity.flow import failed
 from amity.flow.failed import FAILED_TOPIC, FailedRecord
-from amity.kernel.errors import Corrupt
+from amity.kernel.errors import Corrupt, Terminal
 from amity.kernel.scope import Scope
 from amity.storage.ports import Entry, LogRecord, Tables
 
@@ -97,23 +97,25 @@ class ReturnsSink:
 
     def handle(self, records: Sequence[LogRecord], now_ms: int) -> None:
         """Make of them what they mean; `Corrupt` for a record that is no return."""
-        for record in records:
-            _return(record)
+        # Read before the transaction: a mail made to be slow must not keep others from writing.
+        reports = {back.id: _report(back) for back in map(_return, records)}
         with self._tables.begin() as connection:
             fresh = store.unread(connection, self.name, records)
             refused: list[Entry] = []
-            for record in fresh:
-                refused += self._take(connection, _return(record), now_ms)
+            for back in map(_return, fresh):
+                refused += self._take(connection, back, reports[back.id], now_ms)
             store.note_read(connection, self.name, fresh)
             if refused:
                 # Before the commit: seen again after a crash, they are the same records once more.
                 self._append(refused)
 
-    def _take(self, connection: sa.Connection, back: Return, now_ms: int) -> list[Entry]:
+    def _take(
+        self, connection: sa.Connection, back: Return, report: Report | Terminal, now_ms: int
+    ) -> list[Entry]:
         if store.has_return(connection, back.id):
             return []
         try:
-            found = self._outcome(connection, back, now_ms)
+            found = self._outcome(connection, back, report, now_ms)
         except (BadReturn, ForeignReturn, NoReport) as error:
             told = Verdict("failed", text=error.message)
             store.note_return(connection, back, ("refused", told), 0)
@@ -125,8 +127,11 @@ class ReturnsSink:
         store.note_return(connection, named, (found.kind, found.verdict), found.message_id)
         return []
 
-    def _outcome(self, connection: sa.Connection, back: Return, now_ms: int) -> _Outcome:
-        report = returns.read(back.raw)
+    def _outcome(
+        self, connection: sa.Connection, back: Return, report: Report | Terminal, now_ms: int
+    ) -> _Outcome:
+        if isinstance(report, Terminal):
+            raise report
         log = self._log(connection, back, report.references)
         verdict = _about(report, log)
         if verdict.kind == "unsubscribe":
@@ -245,6 +250,14 @@ def _return(record: LogRecord) -> Return:
         return return_of(record.body)
     except msgspec.DecodeError as error:
         raise Corrupt(f"no returned mail: {error}") from error
+
+
+def _report(back: Return) -> Report | Terminal:
+    """What a mail says, or why it says nothing."""
+    try:
+        return returns.read(back.raw)
+    except (BadReturn, NoReport) as error:
+        return error
 
 
 def _about(report: Report, log: MessageLog) -> Verdict:
