@@ -16,10 +16,11 @@ from amity.campaign.delivery.content import Compiled, Content
 from amity.campaign.delivery.model import Targeting
 from amity.campaign.delivery.shapes import NewDelivery
 from amity.campaign.workflow.activity import ActivitySpec, Done, Out, Task, WorkTable
-from amity.campaign.workflow.errors import BadOptions
+from amity.campaign.workflow.errors import BadOptions, WrongInputs
 from amity.campaign.workflow.means import Means
 from amity.kernel.clock import duration_ms, from_iso, to_iso
 
+RECIPIENT = "nms:recipient"
 _ALIAS = "target"
 _NAME_CHARS = 60
 
@@ -64,6 +65,11 @@ class DeliveryActivity:
     def run(self, task: Task) -> Done:
         """Write down what to do; it is done in the transaction that ends the task."""
         table = task.table
+        if table.schema != RECIPIENT:
+            raise WrongInputs(
+                f"activity {task.activity!r} writes to recipients, but the population is of "
+                f"{table.schema or 'no schema'}; reconcile it with {RECIPIENT} first"
+            )
         name = f"wkf{task.workflow}_{task.id}_{task.activity[:_NAME_CHARS]}"
         now_ms = task.now_ms
 

@@ -34,10 +34,10 @@ from amity.campaign.workflow.population import (
     names,
     rows_table,
 )
-from amity.kernel.clock import SECOND_MS
+from amity.kernel.clock import SECOND_MS, to_iso
 
 SEEN_MAX = 10_000
-"""Records of the overlap that an incremental query keeps in mind; more of them come again. Ours."""
+"""Records of the overlap that an incremental query keeps in mind, the newest. Ours."""
 
 IN = "t1"
 UNMATCHED = "the condition does not hold"
@@ -208,24 +208,30 @@ class Query:
             draft.connection.execute(sa.insert(_SEEN), seen)
         key, at = draft.target.c.id, draft.target.c[asked_for.attribute]
         again = sa.select(_SEEN.c.id).where(_SEEN.c.id == key, _SEEN.c.at == at)
-        return [at >= cursor - asked_for.overlap_s * SECOND_MS, ~again.exists()]
+        since = max(cursor - asked_for.overlap_s * SECOND_MS, draft.task.memory.get("since", 0))
+        return [at >= since, ~again.exists()]
 
     def _kept(self, draft: _Draft, asked_for: Incremental) -> Mapping[str, Any]:
         """What the next run goes on from: this instant, and what the overlap holds of this one."""
         now_ms, target = draft.task.now_ms, draft.target
         since = now_ms - asked_for.overlap_s * SECOND_MS
         at = target.c[asked_for.attribute]
-        fresh = sa.select(target.c.id, at).join(_CHOSEN, _CHOSEN.c.id == target.c.id)
+        fresh = sa.select(target.c.id, at.label("at")).join(_CHOSEN, _CHOSEN.c.id == target.c.id)
         known = sa.select(_SEEN.c.id, _SEEN.c.at)
-        both = sa.union(fresh.where(at >= since), known.where(_SEEN.c.at >= since))
-        seen = [list(row) for row in draft.connection.execute(both.limit(SEEN_MAX + 1))]
-        if len(seen) > SEEN_MAX:
-            draft.task.journal(
-                "warning",
-                f"more than {SEEN_MAX} records were changed within the overlap: they may come again",
-            )
-            seen = seen[:SEEN_MAX]
-        return {"cursor": now_ms, "seen": seen}
+        both = sa.union(fresh.where(at >= since), known.where(_SEEN.c.at >= since)).subquery()
+        newest = sa.select(both).order_by(both.c.at.desc(), both.c.id).limit(SEEN_MAX + 1)
+        seen = [list(row) for row in draft.connection.execute(newest)]
+        if len(seen) <= SEEN_MAX:
+            return {"cursor": now_ms, "since": draft.task.memory.get("since", 0), "seen": seen}
+        # Whoever is forgotten must not come again, and be written to twice.
+        last = seen[-1][1]
+        draft.task.journal(
+            "warning",
+            f"more than {SEEN_MAX} records were changed within the overlap: none of them comes again, "
+            f"and what is written late with a time up to {to_iso(last)} is left out",
+        )
+        kept = [row for row in seen if row[1] > last]
+        return {"cursor": now_ms, "since": last + 1, "seen": kept}
 
     def _deduplicate(self, draft: _Draft) -> int:
         if not self._config.distinct_by:

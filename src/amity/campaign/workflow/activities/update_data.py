@@ -37,6 +37,12 @@ from amity.campaign.workflow.reconciling import (
 )
 
 RECIPIENT, REJECTS = "nms:recipient", "rejects"
+KEPT_BY_SYSTEM = frozenset(
+    f"nms:{name}"
+    for name in ("delivery", "broadLogRcp", "broadLogMsg", "excludeLogRcp", "trackingLogRcp")
+) | {"nms:trackingUrl", "nms:subHisto", "nms:address"}
+"""A message sent stays sent, an address denied stays denied: no workflow writes here."""
+
 IN = "t1"
 PART_ROWS = 5_000
 INSERT, UPDATE, DELETE, SAME = "i", "u", "d", "="
@@ -122,6 +128,8 @@ class UpdateData:
         self._means = means
         self._conditions: Conditions = means.conditions
         schema = means.schemas.schema(config.schema)
+        if config.schema in KEPT_BY_SYSTEM:
+            raise BadOptions(f"{config.schema} is kept by the system: a workflow only reads it")
         if not schema.autopk:
             raise BadOptions(f"{config.schema} has no ids; lists are kept by list_update")
         if not config.fields and config.operation != "delete":
@@ -406,18 +414,22 @@ class UpdateData:
         draft.connection.execute(sa.insert(table).from_select(names(table), chosen))
 
     def _carry_out(self, connection: sa.Connection, task: Task, counts: Mapping[str, int]) -> None:
-        """Write what the draft says, in the transaction that ends the task."""
-        target = self._target()
+        """Write what the draft says, in the transaction that ends the task.
+
+        Records are as new as this: the draft may have taken hours, and who asks for what is new must
+        find them.
+        """
+        target, now_ms = self._target(), self._means.clock.now_ms()
         changes = target.changes.to_metadata(sa.MetaData(), schema=IN)
         if counts.get(DELETE):
             ids = sa.select(changes.c.id).where(changes.c.op == DELETE)
             connection.execute(sa.delete(target.table).where(target.table.c.id.in_(ids)))
         if counts.get(UPDATE):
-            changed = self._changed(target, changes, task.now_ms)
+            changed = self._changed(target, changes, now_ms)
             _same_as_decided(connection.execute(changed).rowcount, counts[UPDATE])
         if counts.get(INSERT):
             self._check_still_new(connection, target, changes)
-            connection.execute(self._inserted(target, changes, task))
+            connection.execute(self._inserted(target, changes, task.workflow, now_ms))
 
     def _changed(self, target: _Target, changes: sa.Table, now_ms: int) -> sa.Update:
         table = target.table
@@ -433,7 +445,9 @@ class UpdateData:
         at_record = (table.c.id == changes.c.id, changes.c.op == UPDATE)
         return sa.update(table).where(*at_record).values(values)
 
-    def _inserted(self, target: _Target, changes: sa.Table, task: Task) -> sa.Insert:
+    def _inserted(
+        self, target: _Target, changes: sa.Table, workflow: int, now_ms: int
+    ) -> sa.Insert:
         table = target.table
         values: dict[str, Any] = {"id": changes.c.id}
         for at, field in enumerate(self._fields):
@@ -441,9 +455,9 @@ class UpdateData:
             if at in self._conditional:
                 value = sa.case((changes.c[f"s{at}"] == 1, value))
             values[_code(field.to)] = value
-        stamps: dict[str, Any] = {"created": task.now_ms, "lastModified": task.now_ms}
+        stamps: dict[str, Any] = {"created": now_ms, "lastModified": now_ms}
         if target.schema.id == RECIPIENT:
-            stamps["origin"] = f"workflow {task.workflow}"
+            stamps["origin"] = f"workflow {workflow}"
         for name, stamp in stamps.items():
             if name in table.c and name not in values:
                 values[name] = sa.literal(stamp)
