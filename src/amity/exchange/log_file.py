@@ -251,9 +251,10 @@ class Published(NamedTuple):
 
     def manifest(self) -> LogManifest:
         """What it says; `NoManifest` when it says nothing that this program reads."""
-        if len(self.content) > MANIFEST_BYTES_MAX:
+        if not self.content:
             raise NoManifest(
-                f"{self.path} has {len(self.content)} bytes: no manifest is that large"
+                f"{self.path} is empty or has more than {MANIFEST_BYTES_MAX} bytes: no manifest is "
+                "that large"
             )
         try:
             found = msgspec.json.decode(self.content, type=LogManifest)
@@ -275,7 +276,8 @@ def published(store: Store, folder: str, kind: LogKind) -> Iterator[Published]:
     prefix = f"{folder}/" if folder else ""
     for stat in store.list(f"{prefix}{MANIFEST_PREFIX}{kind}_"):
         if stat.path.endswith(".json"):
-            content = store.get(stat.path)
+            # One that is too large to be a manifest is not read; `manifest` says so.
+            content = store.get(stat.path) if stat.size <= MANIFEST_BYTES_MAX else b""
             yield Published(stat.path, hashlib.sha256(content).hexdigest(), content)
 
 

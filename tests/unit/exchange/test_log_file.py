@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from amity.exchange import parts
 from amity.exchange.errors import BadColumns, ManifestDiffers, NoManifest
 from amity.exchange.log_file import (
     LOG_FILES,
@@ -20,6 +21,7 @@ from amity.exchange.log_file import (
     log_rows,
     published,
 )
+from amity.exchange.manifest import MANIFEST_BYTES_MAX, ExportResult
 from amity.kernel.clock import from_iso
 from amity.transports.local import LocalStore
 
@@ -158,3 +160,34 @@ def test_manifests_of_other_kinds_are_not_read(tmp_path: Path) -> None:
     write(tmp_path, [row_of("nonDeliverable")])
 
     assert ["broadLog"] == [one.manifest().kind for one in published(store, "logs", "broadLog")]
+
+
+def test_what_is_larger_than_promised_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A huge file by a manifest's name is never fetched; of a part no more than was promised is."""
+    store = write(tmp_path, [row_of("nonDeliverable")])
+    (path,) = (tmp_path / "store" / "logs").glob("*.csv")
+    with path.open("ab") as part:
+        part.truncate(64 << 20)
+    (found,) = published(store, "logs", "nonDeliverable")
+    copied = []
+    size = parts._compare
+
+    def noted(result: ExportResult, what: str, said: int | str, there: int | str) -> None:
+        copied.append(there)
+        size(result, what, said, there)
+
+    monkeypatch.setattr(parts, "_compare", noted)
+    with pytest.raises(ManifestDiffers):
+        check_export(store, found.manifest(), tmp_path / "spool")
+    assert int(copied[0]) <= 2 << 20
+
+    with (tmp_path / "store" / "logs" / "logs-nonDeliverable_x.json").open("wb") as huge:
+        huge.truncate(MANIFEST_BYTES_MAX + 1)
+    monkeypatch.setattr(LocalStore, "get", lambda *_: pytest.fail("it was read"))
+    (named,) = (one for one in store.list("logs/logs-nonDeliverable_x"))
+    monkeypatch.setattr(LocalStore, "list", lambda *_: iter([named]))
+    (lies,) = published(store, "logs", "nonDeliverable")
+    with pytest.raises(NoManifest, match="no manifest is that large"):
+        lies.manifest()

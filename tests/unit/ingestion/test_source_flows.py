@@ -121,6 +121,9 @@ class Desk:
         ({"flow": {"scheduleParams": {"frequency": "often"}}}, "frequency"),
         ({"flow": {"scheduleParams": {"frequency": "hour", "interval": 0}}}, "1 or more"),
         ({"flow": {"scheduleParams": {"startTime": "soon"}}}, "whole number"),
+        ({"flow": {"scheduleParams": {"startTime": "9" * 25}}}, "beyond the year 9999"),
+        ({"flow": {"scheduleParams": {"startTime": "-1"}}}, "before 1970"),
+        ({"flow": {"scheduleParams": {"frequency": "day", "interval": 10**18}}}, "interval leads"),
         ({"flow": {"transformations": [{"name": "Mapping"}]}}, "maps its rows itself"),
     ],
 )
@@ -260,6 +263,12 @@ def test_event_types_of_the_answers(kind: str, machine: str, event: str) -> None
             {"recipientId": "1", "lastModified": "2017-10-30", "subscriptions": "[]"},
             "subscriptions",
         ),
+        (
+            "preferences",
+            {"recipientId": "1", "lastModified": "2017-10-30", "subscriptions": '{"a": ["y"]}'},
+            "subscriptions",
+        ),
+        ("preferences", {"recipientId": "1", "lastModified": "0001-01-01"}, "lastModified"),
     ],
 )
 def test_a_row_that_says_nothing_sensible(kind: str, cells: dict[str, str], words: str) -> None:

@@ -258,9 +258,12 @@ def _time(cells: Cells, *columns: str) -> str:
     if not value:
         raise BadRow(f"{columns[0]} is empty: it says when it happened", column=columns[0])
     try:
-        return to_iso(from_iso(value))
+        at_ms = from_iso(value)
     except Invalid as error:
         raise BadRow(f"{columns[0]}: {error.message}", column=columns[0]) from None
+    if at_ms < 0:
+        raise BadRow(f"{columns[0]} lies before 1970: nothing was sent then", column=columns[0])
+    return to_iso(at_ms)
 
 
 def _services(cells: Cells) -> dict[str, str]:
@@ -271,6 +274,6 @@ def _services(cells: Cells) -> dict[str, str]:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
         found = None
-    if not isinstance(found, dict) or not set(found.values()) <= {"y", "n"}:
+    if not isinstance(found, dict) or any(one not in ("y", "n") for one in found.values()):
         raise BadRow("subscriptions is a JSON object of y and n by service", column="subscriptions")
     return {name: "in" if value == "y" else "out" for name, value in found.items() if name}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from amity.kernel.clock import DAY_MS, HOUR_MS, MINUTE_MS, BusinessClock
+from amity.kernel.clock import DAY_MS, HOUR_MS, LATEST_MS, MINUTE_MS, BusinessClock
 from amity.kernel.errors import Invalid, NotFound
 from amity.kernel.registry import PluginError, Spec
 from amity.kernel.scope import Scope
@@ -248,7 +248,14 @@ def _schedule(params: Mapping[str, Any]) -> tuple[int, int]:
     start_s = _whole(params, "startTime", 0)
     if every < 1:
         raise BadSourceFlow("scheduleParams.interval is 1 or more", path="/scheduleParams/interval")
-    return start_s * 1_000, every * _UNITS_MS[frequency]
+    start_ms, interval_ms = start_s * 1_000, every * _UNITS_MS[frequency]
+    for name, given_ms in (("startTime", start_ms), ("interval", interval_ms)):
+        if not 0 <= given_ms <= LATEST_MS:
+            raise BadSourceFlow(
+                f"scheduleParams.{name} leads beyond the year 9999, or before 1970",
+                path=f"/scheduleParams/{name}",
+            )
+    return start_ms, interval_ms
 
 
 def _whole(params: Mapping[str, Any], name: str, default: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from email import message_from_bytes
 from email.message import Message
 
 import pytest
@@ -57,11 +58,11 @@ def test_a_mail_made_to_be_slow_is_read_in_part(
     raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lines are bounded as bytes are: 60,000 empty blocks, lines or parts would take seconds."""
-    parse, given = returns.message_from_bytes, list[bytes]()
+    given = list[bytes]()
 
     def noted(part: bytes) -> Message:
         given.append(part)
-        return parse(part)
+        return message_from_bytes(part)
 
     monkeypatch.setattr(returns, "message_from_bytes", noted)
     with pytest.raises(NoReport):
