@@ -296,7 +296,9 @@ class Analyser:
 
 
 def unsubscribed(
-    schemas: CampaignSchemas, recipient: sa.ColumnElement[Any], service_id: int
+    schemas: CampaignSchemas,
+    recipient: sa.ColumnElement[Any],
+    service_id: int | sa.BindParameter[Any],
 ) -> sa.ColumnElement[bool]:
     """Whether somebody left a service and has not come back."""
     history, held = schemas.table("nms:subHisto"), schemas.table("nms:subscription")

@@ -7,7 +7,7 @@ can know. See docs/adr/0017-delivery.md; behaviour: campaign.md §1.7, §1.9.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -26,6 +26,16 @@ SOON_MS: Final = MINUTE_MS
 """When a message that was not begun is tried again. Ours."""
 
 INTERRUPTED: Final = "interrupted while it was handed over: nobody can know whether it arrived"
+
+_SETTLED: Final = (
+    "status",
+    "failureType",
+    "failureReason",
+    "failureText",
+    "msgId",
+    "tries",
+    "retryAt",
+)
 
 Row = dict[str, Any]
 Delivery = dict[str, Any]
@@ -73,6 +83,7 @@ class Claims:
         self._persons = persons
         self._quarantine = quarantine
         self._qualifier = qualifier
+        self._kept: _Statements | None = None
 
     def recover(self, connection: sa.Connection, now_ms: int) -> Recovered:
         """Settle what a dead process was handing over: all claims there are, for nobody else sends.
@@ -112,22 +123,14 @@ class Claims:
 
         Opt-outs and quarantine are looked at anew: much may have happened since the analysis.
         """
-        logs = self._logs
-        due = (
-            self._persons.logs()
-            .where(
-                logs.c.delivery_id == delivery["id"],
-                logs.c.status == model.PENDING,
-                logs.c.retryAt <= now_ms,
-                logs.c.id > after,
-            )
-            .order_by(logs.c.id)
-            .limit(model.CHUNK_MESSAGES)
-        )
-        rows = [dict(row) for row in connection.execute(due).mappings()]
+        statements = self._statements()
+        at = {"b_delivery": delivery["id"], "b_now": now_ms, "b_after": after}
+        found = connection.execute(statements.due, at)
+        names = tuple(found.keys())
+        rows = [dict(zip(names, row, strict=True)) for row in found]
         if not rows:
             return None
-        refused = self._refused(connection, delivery, rows)
+        refused = self._refused(connection, delivery, rows, statements)
         for reason in sorted(set(refused.values())):
             ids = [id for id, why in refused.items() if why == reason]
             values = {
@@ -139,7 +142,8 @@ class Claims:
             self._move(connection, ids, values, now_ms)
         taken = tuple(row for row in rows if row["id"] not in refused)
         ids = [int(row["id"]) for row in taken]
-        self._move(connection, ids, {"status": model.SENDING, "claim": token}, now_ms)
+        if ids:
+            connection.execute(statements.take, {"b_ids": ids, "b_claim": token, "b_now": now_ms})
         if delivery["state"] != model.STARTED:
             self._state(connection, delivery, model.STARTED, now_ms=now_ms)
         return Claimed(delivery, token, taken, len(refused), int(rows[-1]["id"]))
@@ -155,7 +159,9 @@ class Claims:
     ) -> None:
         """Write down what became of a chunk; `broken`: messages that could not be made, and why."""
         rows = {int(row["id"]): row for row in claimed.rows}
-        stopped = self._is_stopped(connection, claimed.delivery["id"])
+        statements = self._statements()
+        at = {"b_delivery": claimed.delivery["id"]}
+        stopped = connection.execute(statements.state, at).scalar() == model.STOPPED
         changes: list[dict[str, Any]] = []
         for id, why in broken.items():
             changes.append(_change(id, model.FAILED, type=model.TYPE_IGNORED, text=why))
@@ -169,7 +175,9 @@ class Claims:
                 changes.append(self._setback(connection, claimed.delivery, row, (outcome, now_ms)))
         if stopped:
             changes = [_cancelled(change) for change in changes]
-        self._write(connection, changes, claimed.token, now_ms)
+        same = {"b_claim": claimed.token, "b_now": now_ms}
+        for ids, change in _grouped(changes):
+            connection.execute(statements.settle, change | same | {"b_ids": ids})
         self._quarantine.success(connection, addresses=taken, now_ms=now_ms)
 
     def expire(self, connection: sa.Connection, delivery: Delivery, now_ms: int) -> int:
@@ -229,14 +237,18 @@ class Claims:
         return self._schemas.table("nms:broadLogRcp")
 
     def _refused(
-        self, connection: sa.Connection, delivery: Delivery, rows: Sequence[Row]
+        self,
+        connection: sa.Connection,
+        delivery: Delivery,
+        rows: Sequence[Row],
+        statements: _Statements,
     ) -> dict[int, int]:
         """Delivery log → why it must not be sent any more."""
         if delivery["proof"]:
             return {}
         addresses = [row["address"] or "" for row in rows]
         known = self._quarantine.statuses(connection, addresses)
-        gone = self._gone(connection, delivery, rows)
+        gone = self._gone(connection, delivery, rows, statements)
         found: dict[int, int] = {}
         for row, address in zip(rows, addresses, strict=True):
             status = known.get(self._quarantine.normalised(address))
@@ -250,17 +262,22 @@ class Claims:
                 found[int(row["id"])] = model.QUARANTINED
         return found
 
-    def _gone(self, connection: sa.Connection, delivery: Delivery, rows: Sequence[Row]) -> set[int]:
+    def _gone(
+        self,
+        connection: sa.Connection,
+        delivery: Delivery,
+        rows: Sequence[Row],
+        statements: _Statements,
+    ) -> set[int]:
         """Recipients of a chunk who have opted out."""
         if delivery["transactional"]:
             return set()
-        people = self._schemas.table("nms:recipient")
-        said_no = [people.c.blackList == sa.true(), people.c.blackListEmail == sa.true()]
-        if delivery["serviceId"]:
-            said_no.append(unsubscribed(self._schemas, people.c.id, delivery["serviceId"]))
-        ids = [row["recipient_id"] for row in rows if row["recipient_id"] is not None]
-        wanted = sa.select(people.c.id).where(people.c.id.in_(ids), sa.or_(*said_no))
-        return set(connection.execute(wanted).scalars())
+        service = delivery["serviceId"]
+        wanted = statements.gone_from_service if service else statements.gone
+        at = {"b_ids": [row["recipient_id"] for row in rows if row["recipient_id"] is not None]}
+        if service:
+            at["b_service"] = service
+        return set(connection.execute(wanted, at).scalars())
 
     def _setback(
         self, connection: sa.Connection, delivery: Delivery, row: Row, at: tuple[Outcome, int]
@@ -302,11 +319,6 @@ class Claims:
             return _later(id, delivery, again, why)
         return _change(id, model.FAILED, tries=tries, **why)
 
-    def _is_stopped(self, connection: sa.Connection, id: int) -> bool:
-        table = self._schemas.table("nms:delivery")
-        state = connection.execute(sa.select(table.c.state).where(table.c.id == id)).scalar()
-        return state == model.STOPPED
-
     def _move(
         self, connection: sa.Connection, ids: list[int], values: dict[str, Any], now_ms: int
     ) -> None:
@@ -318,25 +330,12 @@ class Claims:
                 .values(values | {"eventDate": now_ms, "lastModified": now_ms})
             )
 
-    def _write(
-        self, connection: sa.Connection, changes: list[dict[str, Any]], token: str, now_ms: int
-    ) -> None:
+    def _statements(self) -> _Statements:
+        """What is said for each chunk, put together once: that costs what fifty messages do."""
         logs = self._logs
-        names = ("status", "failureType", "failureReason", "failureText", "msgId", "tries")
-        statement = (
-            sa.update(logs)
-            .where(
-                logs.c.id == sa.bindparam("b_id"),
-                logs.c.status == model.SENDING,
-                logs.c.claim == token,
-            )
-            .values(
-                {name: sa.bindparam(f"b_{name}") for name in (*names, "retryAt")}
-                | {"claim": "", "eventDate": now_ms, "lastModified": now_ms}
-            )
-        )
-        if changes:
-            connection.execute(statement, changes)
+        if self._kept is None or self._kept.logs is not logs:
+            self._kept = _statements(self._schemas, self._persons)
+        return self._kept
 
     def _state(
         self, connection: sa.Connection, delivery: Delivery, state: int, *, now_ms: int, **more: int
@@ -348,6 +347,63 @@ class Claims:
             .where(table.c.id == delivery["id"], table.c.state.in_(model.UNDER_WAY))
             .values(state=state, lastModified=now_ms, **more)
         )
+
+
+class _Statements(NamedTuple):
+    logs: sa.Table
+    due: sa.Select[Any]
+    take: sa.Update
+    settle: sa.Update
+    state: sa.Select[Any]
+    gone: sa.Select[Any]
+    gone_from_service: sa.Select[Any]
+
+
+def _statements(schemas: CampaignSchemas, persons: Persons) -> _Statements:
+    logs, people, deliveries = (
+        schemas.table(id) for id in ("nms:broadLogRcp", "nms:recipient", "nms:delivery")
+    )
+    now, token, id, ids = (_given(name) for name in ("b_now", "b_claim", "b_delivery", "b_ids"))
+    moved = {"eventDate": now, "lastModified": now}
+    said_no = sa.or_(people.c.blackList == sa.true(), people.c.blackListEmail == sa.true())
+    left = unsubscribed(schemas, people.c.id, _given("b_service"))
+    chunk = sa.select(people.c.id).where(people.c.id.in_(ids))
+    return _Statements(
+        logs=logs,
+        due=persons.logs()
+        .where(
+            logs.c.delivery_id == id,
+            logs.c.status == model.PENDING,
+            logs.c.retryAt <= now,
+            logs.c.id > _given("b_after"),
+        )
+        .order_by(logs.c.id)
+        .limit(model.CHUNK_MESSAGES),
+        take=sa.update(logs)
+        .where(logs.c.id.in_(ids))
+        .values({"status": model.SENDING, "claim": token} | moved),
+        settle=sa.update(logs)
+        .where(logs.c.id.in_(ids), logs.c.status == model.SENDING, logs.c.claim == token)
+        .values({name: _given(f"b_{name}") for name in _SETTLED} | {"claim": ""} | moved),
+        state=sa.select(deliveries.c.state).where(deliveries.c.id == id),
+        gone=chunk.where(said_no),
+        gone_from_service=chunk.where(sa.or_(said_no, left)),
+    )
+
+
+def _given(name: str) -> sa.BindParameter[Any]:
+    """A value that is told when it is said; several for ``ids``."""
+    return sa.bindparam(name, expanding=name == "b_ids")
+
+
+def _grouped(changes: Iterable[dict[str, Any]]) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    """Messages that become the same, together."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for change in changes:
+        same = tuple((name, value) for name, value in change.items() if name != "b_id")
+        found.setdefault(same, []).append(change["b_id"])
+    for values, ids in found.items():
+        yield ids, dict(values)
 
 
 def _change(  # noqa: PLR0913 - a change is as many facts
