@@ -8,9 +8,11 @@ second implementation judges them in the tests.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -69,17 +71,23 @@ class Dkim:
 
         `domain` is that of the sender's address, so that receivers find the two aligned.
         """
-        found = {name.lower(): value for name, value in headers}
-        signed = [name for name in _SIGNED if name in found]
-        over = [name for name in _OVERSIGNED if name in found or name == "reply-to"]
-        digest = base64.b64encode(hashlib.sha256(relaxed_body(body)).digest()).decode()
+        signed, names = _chosen(tuple(name for name, _ in headers))
+        digest = binascii.b2a_base64(hashlib.sha256(relaxed_body(body)).digest(), newline=False)
         tags = f"v=1; a=rsa-sha256; c=relaxed/relaxed; d={domain}; s={self._selector};"
-        names = ":".join([*signed, *over])
-        value = f"{tags}\r\n h={names};\r\n bh={digest};\r\n b="
-        canonical = [_relaxed_header(name, found[name]) for name in signed]
+        value = f"{tags}\r\n h={names};\r\n bh={digest.decode()};\r\n b="
+        canonical = [_relaxed_header(name, headers[at][1]) for name, at in signed]
         canonical.append(_relaxed_header("dkim-signature", value))
         made = self._key.sign("\r\n".join(canonical).encode(), _PADDING, _HASH)
         return value + _folded(base64.b64encode(made).decode())
+
+
+@lru_cache(maxsize=64)
+def _chosen(names: tuple[str, ...]) -> tuple[tuple[tuple[str, int], ...], str]:
+    """Which of a message's headers are signed and where they stand; what ``h=`` says."""
+    found = {name.lower(): at for at, name in enumerate(names)}
+    signed = tuple((name, found[name]) for name in _SIGNED if name in found)
+    over = [name for name in _OVERSIGNED if name in found or name == "reply-to"]
+    return signed, ":".join([*(name for name, _ in signed), *over])
 
 
 def relaxed_body(body: bytes) -> bytes:

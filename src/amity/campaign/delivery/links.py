@@ -31,6 +31,10 @@ _VERP_PREFIX: Final = "b"
 # 30 bytes make 40 letters of base64, 25 bytes 40 letters of base32: neither is padded, so one token
 # has one spelling.
 _LETTERS: Final = 40
+_BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS: Final = tuple(one + two for one in _BASE32 for two in _BASE32)
+_PAIR_BITS: Final = tuple(range(190, -1, -10))
+"""The library's base32 is written in Python and takes twice as long."""
 
 
 class Link(NamedTuple):
@@ -56,10 +60,9 @@ class LinkSigner:
                 f"the key that signs links has {len(key)} bytes; make one of {KEY_BYTES_MIN}"
             )
         self._links = {
-            kind: hmac.new(key, b"amity link " + kind.encode(), hashlib.sha256)
-            for kind in get_args(LinkKind)
+            kind: _Mac(key, b"amity link " + kind.encode()) for kind in get_args(LinkKind)
         }
-        self._envelopes = hmac.new(key, b"amity envelope", hashlib.sha256)
+        self._envelopes = _Mac(key, b"amity envelope")
         self._base = public_url.rstrip("/")
 
     @property
@@ -89,7 +92,8 @@ class LinkSigner:
         """The local part of the envelope sender: a bounce that comes back to it names its message."""
         packed = _VERP.pack(broadlog, delivery)
         raw = packed + self._envelope_signature(packed)
-        return _VERP_PREFIX + base64.b32encode(raw).decode().lower()
+        whole = int.from_bytes(raw, "big")
+        return _VERP_PREFIX + "".join([_PAIRS[whole >> at & 1023] for at in _PAIR_BITS])
 
     def open_verp(self, local: str) -> tuple[int, int]:
         """(delivery log, delivery) of an envelope sender, in any case; `BadLink` if it is not ours."""
@@ -104,15 +108,31 @@ class LinkSigner:
         return broadlog, delivery
 
     def _signature(self, kind: LinkKind, packed: bytes) -> bytes:
-        # A copy of the keyed state saves hashing the key for each of a message's links.
-        state = self._links[kind].copy()
-        state.update(packed)
-        return state.digest()[:_SIGNATURE_BYTES]
+        return self._links[kind].of(packed)[:_SIGNATURE_BYTES]
 
     def _envelope_signature(self, packed: bytes) -> bytes:
-        state = self._envelopes.copy()
-        state.update(packed)
-        return state.digest()[:_VERP_SIGNATURE_BYTES]
+        return self._envelopes.of(packed)[:_VERP_SIGNATURE_BYTES]
+
+
+class _Mac:
+    """HMAC-SHA-256 (RFC 2104) of messages that begin alike.
+
+    A message has ten links. Copies of the two hashes that have read the key already take half the time
+    of the library's copies.
+    """
+
+    def __init__(self, key: bytes, begin: bytes) -> None:
+        block = hashlib.sha256().block_size
+        short = key if len(key) <= block else hashlib.sha256(key).digest()
+        padded = short.ljust(block, b"\0")
+        self._inner = hashlib.sha256(bytes(one ^ 0x36 for one in padded) + begin)
+        self._outer = hashlib.sha256(bytes(one ^ 0x5C for one in padded))
+
+    def of(self, rest: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(rest)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def _decoded(token: str, decode: Callable[[str], bytes]) -> bytes:

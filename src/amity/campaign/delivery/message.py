@@ -36,10 +36,10 @@ _WORD_BYTES: Final = 45  # 45 bytes make 60 letters of base64; with the frame an
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_QUOTED = ('"', "\\", "=?")
 _CONTROL = re2.compile(r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]")
-_ADDRESS = re2.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-    r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-)
+_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_LOCAL: Final = frozenset(_LETTERS + "!#$%&'*+/=?^_`{|}~-.")
+_LABEL: Final = frozenset(_LETTERS + "-")
+_LABEL_CHARS_MAX: Final = 63
 
 Headers = list[tuple[str, str]]
 
@@ -81,9 +81,7 @@ class Writer:
 
     def message_id(self, letter: Letter, domain: str) -> str:
         """The same for the same delivery log, however often it is written."""
-        verp = self._signer.verp(letter.broadlog, letter.delivery)
-        name = digest(verp, length=24)
-        return f"<{letter.delivery}.{letter.broadlog}.{name}@{domain}>"
+        return _message_id(letter, self._signer.verp(letter.broadlog, letter.delivery), domain)
 
     def write(self, letter: Letter, content: Content, rendered: Rendered) -> Outgoing:
         """The whole message, signed."""
@@ -92,28 +90,24 @@ class Writer:
         parts = [("plain", rendered.text)]
         if rendered.html:
             parts.append(("html", rendered.html))
-        more, body = _body(parts, boundary=f"=_{digest(verp, 'boundary')}")
+        more, body = _body(parts, boundary=_boundary(letter.delivery))
         headers += more
-        domain = content.from_address.rpartition("@")[2]
-        signature = self._dkim.header(headers, body, domain=domain)
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        signature = self._dkim.header(headers, body, domain=_domain(content.from_address))
+        head = "".join([f"{name}: {value}\r\n" for name, value in headers])
         whole = f"DKIM-Signature: {signature}\r\n{head}\r\n".encode("ascii") + body
-        return Outgoing(
-            letter.broadlog, f"{verp}@{self._bounce_domain}", checked(letter.address), whole
-        )
+        return Outgoing(letter.broadlog, f"{verp}@{self._bounce_domain}", letter.address, whole)
 
     def _headers(self, letter: Letter, content: Content, subject: str, verp: str) -> Headers:
-        domain = content.from_address.rpartition("@")[2]
-        moment = _EPOCH + timedelta(milliseconds=letter.at_ms)
+        domain = _domain(content.from_address)
         headers = [
-            ("From", mailbox(content.from_name, content.from_address)),
+            ("From", _sender(content.from_name, content.from_address)),
             ("To", mailbox(letter.name, letter.address)),
             ("Subject", _unstructured(subject)),
-            ("Date", format_datetime(moment)),
-            ("Message-ID", self.message_id(letter, domain)),
+            ("Date", _date(letter.at_ms // 1_000)),
+            ("Message-ID", _message_id(letter, verp, domain)),
         ]
         if content.reply_to:
-            headers.append(("Reply-To", mailbox("", content.reply_to)))
+            headers.append(("Reply-To", _sender("", content.reply_to)))
         if letter.marketing:
             page = self._signer.url("u", broadlog=letter.broadlog, delivery=letter.delivery)
             mail = f"mailto:{verp}@{self._bounce_domain}?subject={UNSUBSCRIBE_SUBJECT}"
@@ -121,26 +115,38 @@ class Writer:
                 ("List-Unsubscribe", f"<{page}>,\r\n <{mail}>"),
                 ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
             ]
-        # Gmail's feedback loop counts complaints by these; the last one names the sender.
-        campaign = _identifier(letter.campaign) or "none"
-        sender = _identifier(domain)
-        headers.append(("Feedback-ID", f"{letter.delivery}:{campaign}:email:{sender}"))
+        headers.append(("Feedback-ID", _feedback_id(letter.delivery, letter.campaign, domain)))
         return headers
 
 
-@lru_cache(maxsize=4096)
 def checked(address: str) -> str:
     """The address, if a message may go to it.
 
     >>> checked("ann@example.org")
     'ann@example.org'
     """
-    if len(address) > ADDRESS_CHARS_MAX or not _ADDRESS.fullmatch(address):
+    local, _, domain = address.rpartition("@")
+    labels = domain.split(".")
+    if (
+        len(address) > ADDRESS_CHARS_MAX
+        or len(labels) == 1
+        or not all(map(_is_label, labels))
+        or not _LOCAL.issuperset(local)
+        or not all(local.split("."))
+    ):
         raise BadHeader(f"{address[:100]!r} is no address a message can go to")
     return address
 
 
-@lru_cache(maxsize=4096)
+def _is_label(label: str) -> bool:
+    return (
+        0 < len(label) <= _LABEL_CHARS_MAX
+        and _LABEL.issuperset(label)
+        and label[0] != "-"
+        and label[-1] != "-"
+    )
+
+
 def mailbox(name: str, address: str) -> str:
     """An address with its display name as it stands in a header.
 
@@ -201,14 +207,19 @@ def _body(parts: Sequence[tuple[str, str]], *, boundary: str) -> tuple[Headers, 
         return headers, _quoted(text)
     pieces = []
     for kind, text in parts:
-        head = "".join(f"{name}: {value}\r\n" for name, value in _part_headers(kind))
-        pieces.append(f"--{boundary}\r\n{head}\r\n".encode() + _quoted(text))
+        pieces += [_part_head(kind, boundary), _quoted(text)]
     pieces.append(f"--{boundary}--\r\n".encode())
     headers = [
         ("MIME-Version", "1.0"),
         ("Content-Type", f'multipart/alternative;\r\n boundary="{boundary}"'),
     ]
     return headers, b"".join(pieces)
+
+
+@lru_cache(maxsize=256)
+def _part_head(kind: str, boundary: str) -> bytes:
+    head = "".join(f"{name}: {value}\r\n" for name, value in _part_headers(kind))
+    return f"--{boundary}\r\n{head}\r\n".encode()
 
 
 def _part_headers(kind: str) -> Headers:
@@ -220,10 +231,46 @@ def _part_headers(kind: str) -> Headers:
 
 def _quoted(text: str) -> bytes:
     """Quoted-printable with CRLF line ends; ends in one."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n"
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.rstrip("\n") + "\n"
     raw = lines.replace("\n", "\r\n").encode("utf-8", "replace")
     return binascii.b2a_qp(raw, istext=True)
 
 
 def _identifier(value: str) -> str:
     return "".join(one if one.isascii() and one.isalnum() else "-" for one in value)[:60]
+
+
+def _message_id(letter: Letter, verp: str, domain: str) -> str:
+    return f"<{letter.delivery}.{letter.broadlog}.{digest(verp, length=24)}@{domain}>"
+
+
+# What is the same in all messages of a delivery is made once.
+
+
+@lru_cache(maxsize=256)
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2]
+
+
+@lru_cache(maxsize=256)
+def _sender(name: str, address: str) -> str:
+    return mailbox(name, address)
+
+
+@lru_cache(maxsize=256)
+def _date(at_s: int) -> str:
+    return format_datetime(_EPOCH + timedelta(seconds=at_s))
+
+
+@lru_cache(maxsize=256)
+def _feedback_id(delivery: int, campaign: str, domain: str) -> str:
+    """Gmail's feedback loop counts complaints by these; the last one names the sender."""
+    return f"{delivery}:{_identifier(campaign) or 'none'}:email:{_identifier(domain)}"
+
+
+@lru_cache(maxsize=256)
+def _boundary(delivery: int) -> str:
+    """No quoted-printable text holds it: there ``=`` is never followed by ``_``."""
+    return f"=_{digest(str(delivery), 'boundary')}"

@@ -7,6 +7,7 @@ the target brought along, ``delivery`` what is known of the delivery. Behaviour:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -105,12 +106,11 @@ class Persons:
 
 
 def _recipient(row: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for name, value in row.items():
-        if name.startswith(_PREFIX):
-            made[name[len(_PREFIX) :]] = value
-        elif name.startswith(_TIME):
-            made[name[len(_TIME) :]] = None if value is None else to_iso(value)
+    plain, times = _named(tuple(row))
+    made = {name: row[column] for name, column in plain}
+    for name, column in times:
+        value = row[column]
+        made[name] = None if value is None else _iso(value)
     if row["recipient_id"] is None:
         made |= {
             "email": row["address"],
@@ -120,6 +120,22 @@ def _recipient(row: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
+_Names = tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=64)
+def _named(columns: tuple[str, ...]) -> tuple[_Names, _Names]:
+    """Attribute and column of a recipient: plain ones, and times."""
+    return (
+        tuple((one.removeprefix(_PREFIX), one) for one in columns if one.startswith(_PREFIX)),
+        tuple((one.removeprefix(_TIME), one) for one in columns if one.startswith(_TIME)),
+    )
+
+
+# An import gives many the same times, and a delivery has one.
+_iso = lru_cache(maxsize=4096)(to_iso)
+
+
 def shown_delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
     """The delivery as templates see it; times are RFC 3339."""
     at = delivery["contactDate"]
@@ -127,6 +143,6 @@ def shown_delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
         "id": delivery["id"],
         "internalName": delivery["internalName"],
         "label": delivery["label"] or delivery["internalName"],
-        "contactDate": to_iso(at) if at else "",
+        "contactDate": _iso(at) if at else "",
         "proof": bool(delivery["proof"]),
     }
