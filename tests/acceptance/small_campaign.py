@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amity.app.demo.campaign_client import CampaignSide
+from amity.app.demo.campaign_client import CampaignSide, SftpDoor
 from amity.app.demo.client import Platform
 from amity.app.demo.letters import Letter, Reader, read_letter
 from amity.kernel.clock import RealSystemClock
@@ -107,6 +107,16 @@ def running_campaign(
         running.callback(reader.close)
         side = CampaignSide(platform, RealSystemClock())
         yield SmallCampaign(server=server, sink=sink, platform=platform, side=side, reader=reader)
+
+
+def door_of(server: RunningServer, account: str, password: str) -> SftpDoor:
+    """The server's own SFTP door, for an account."""
+    return SftpDoor(
+        address=endpoints(server)["sftp"],
+        host_key=server.data / "keys" / "sftp_host_key",
+        account=account,
+        password=password,
+    )
 
 
 def endpoints(server: RunningServer) -> dict[str, str]:
