@@ -63,6 +63,12 @@ def read_manifest(content: bytes, name: str) -> Manifest:
     return decode(content, name=name)
 
 
+def manifest_at(store: Store, path: str) -> Manifest:
+    """The manifest that lies there; no more of it is read than a manifest may have."""
+    with store.open(path) as file:
+        return decode(file.read(MANIFEST_BYTES_MAX + 1), name=path)
+
+
 def is_of(manifest: Manifest, audience: str) -> bool:
     """Whether a manifest is of that audience, by id or name; "" is any."""
     return not audience or audience in {manifest.audience_id, manifest.audience_name}

@@ -7,6 +7,7 @@ of a workflow are kept, so that what was loaded can be looked at.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import shutil
@@ -33,6 +34,7 @@ FILE_BYTES_MAX = 16 * 1024**3
 
 _TASK = re2.compile(r"^(wkf[0-9]+)_([0-9]+)_[a-z]+$")
 _TAKEN, _LOOK, _SET = "taken.json", "look.json", "set"
+_SEGMENTS = "segments"
 _COPY_BYTES = 1 << 20
 
 
@@ -91,7 +93,9 @@ class Copies:
             for manifest in sets_in(store, posixpath.dirname(file.path))
             for result in manifest.export_results
         )
-        return msgspec.structs.replace(copy, segment=segment)
+        copy = msgspec.structs.replace(copy, segment=segment)
+        self.mark(copy)
+        return copy
 
     def fetch_set(self, task: str, store: Store, manifest: Stat, parts: Iterable[str]) -> Copy:
         """Copy a manifest and the files it names, in the same order of folders."""
@@ -100,9 +104,24 @@ class Copies:
             stat = store.head(part)
             if stat is None:
                 raise BadFile(f"{manifest.path} names {part}, which is not there")
-            self._copy(store, stat, f"{inner}/{part}")
+            taken = self._copy(store, stat, f"{inner}/{part}")
+            self.mark(msgspec.structs.replace(taken, segment=True))
         copy = self._copy(store, manifest, f"{inner}/{manifest.path}")
         return msgspec.structs.replace(copy, segment=True, manifest=manifest.path)
+
+    def mark(self, copy: Copy) -> None:
+        """Remember the bytes of a segment file: they are its rows under whatever name they come back."""
+        if copy.segment:
+            folder = self._folder / _SEGMENTS
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _fingerprint(self.open(copy))).touch()
+
+    def is_segment(self, copy: Copy) -> bool:
+        """Whether a copy holds rows of a segment file, whatever the variables of an event say."""
+        path = self.open(copy)
+        alike = (self._folder / _SEGMENTS).glob(f"{path.stat().st_size}-*")
+        known = {file.name for file in alike}
+        return copy.segment or (bool(known) and _fingerprint(path) in known)
 
     def set_store(self, copy: Copy) -> Store:
         """The store of the file set that a manifest's copy lies in."""
@@ -181,6 +200,12 @@ class Copies:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(full)
+
+
+def _fingerprint(path: Path) -> str:
+    """Size and digest: only files of a size that is known are read."""
+    with path.open("rb") as file:
+        return f"{path.stat().st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def copies_in(variables: Mapping[str, Any]) -> list[Copy]:

@@ -168,18 +168,17 @@ class FileReader:
 
     def _take_header(self, name: str, names: list[str]) -> None:
         self.header = tuple(names)
-        if not self._given:
+        if not self.columns:
             self.columns = _all_columns(name, names)
             _check_columns(self.columns, self._keys)
-            return
-        missing = [column.header for column in self._given if column.header not in names]
+        missing = [column.header for column in self.columns if column.header not in names]
         if missing:
             raise BadFile(
                 f"{name} has no column {', '.join(map(repr, missing[:5]))}; its header names "
                 f"{', '.join(names[:20])}"
             )
-        extra = sorted(set(names) - {column.header for column in self._given})
-        if extra and self._unknown == "error":
+        extra = sorted(set(names) - {column.header for column in self.columns})
+        if extra and (self._unknown == "error" or not self._given):
             raise BadFile(f"{name} has columns that nobody has described: {', '.join(extra[:10])}")
 
 

@@ -94,7 +94,15 @@ class Extraction:
                 writer.write(batch)
             written = writer.close()
         task.journal("info", f"{written.rows} rows written to {name}")
-        copy = Copy(name=name, path=inner, source="", size=written.stored_bytes, modified=0)
+        copy = Copy(
+            name=name,
+            path=inner,
+            source="",
+            size=written.stored_bytes,
+            modified=0,
+            segment=table.origin == "segment",
+        )
+        self._copies.mark(copy)
         told = {"filename": name, "files": [msgspec.to_builtins(copy)]}
         return Done(outputs={"out": Out(table=table, vars=told)})
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from amity.campaign.imports.audience import is_of, read_manifest
+from amity.campaign.imports.audience import is_of, manifest_at
 from amity.campaign.imports.copies import Copy, copies_in, fixed_part, matching
 from amity.campaign.workflow.activity import ActivitySpec, Done, Later, Out, Task
 from amity.campaign.workflow.errors import BadOptions
@@ -132,9 +132,19 @@ class FileTransfer:
             self._copies.note(name, copies)
         if self._config.delete_source:
             for copy in copies:
-                store.delete(copy.source)
+                self._delete_taken(task, store, copy)
         self._copies.sweep(name)
         return self._taken(task, copies)
+
+    def _delete_taken(self, task: Task, store: Store, copy: Copy) -> None:
+        """Delete what was copied, not what somebody has put there since: after a crash long since."""
+        there = store.head(copy.source)
+        if there is None or (there.size, there.modified_ms) == (copy.size, copy.modified):
+            store.delete(copy.source)
+        else:
+            task.journal(
+                "warning", f"{copy.source} has changed since it was taken: it is left there"
+            )
 
     def _taken(self, task: Task, copies: list[Copy]) -> Done:
         names = [copy.source for copy in copies]
@@ -150,7 +160,7 @@ class FileTransfer:
     def _take(self, name: str, store: Store, stat: Stat) -> Copy:
         if not self._config.manifest:
             return self._copies.fetch(name, store, stat)
-        manifest = read_manifest(store.get(stat.path), stat.path)
+        manifest = manifest_at(store, stat.path)
         parts = [result.path for result in manifest.export_results]
         return self._copies.fetch_set(name, store, stat, parts)
 
@@ -166,7 +176,7 @@ class FileTransfer:
         return new[: self._config.max_files]
 
     def _is_wanted_set(self, store: Store, stat: Stat) -> bool:
-        return is_of(read_manifest(store.get(stat.path), stat.path), self._config.audience)
+        return is_of(manifest_at(store, stat.path), self._config.audience)
 
     def _found(self, store: Store) -> list[Stat]:
         pattern = self._config.path

@@ -101,7 +101,7 @@ class LoadFile:
                     f"{copy.name} looks like UTF-8, but is read as {self._config.format.encoding}: "
                     "look at the letters beyond ASCII",
                 )
-        reader, segment = self._reader(), any(copy.segment for copy in copies)
+        reader, segment = self._reader(), any(map(self._copies.is_segment, copies))
         reader.look(self._copies.open(copies[0]), copies[0].name)
         loading = _Loading(task, self._copies, reader.columns, self._config)
 
@@ -174,6 +174,7 @@ class _Loaded:
     table: WorkTable
     rejects: WorkTable
     rejects_file: Copy
+    kept: Copies
 
     def done(
         self,
@@ -184,12 +185,14 @@ class _Loaded:
     ) -> Done:
         """The end of the task: rejects go out only where there are any."""
         table = msgspec.structs.replace(self.table, origin=origin)
+        rejects = msgspec.structs.replace(self.rejects, origin=origin)
+        file = msgspec.structs.replace(self.rejects_file, segment=origin == "segment")
+        self.kept.mark(file)
         named = {"filename": copies[-1].name, "rejected": self.rejects.count, **facts}
         outputs = {"out": Out(table=table, vars=named)}
         if self.rejects.count:
-            files = [msgspec.to_builtins(self.rejects_file)]
-            told = {"filename": self.rejects_file.name, "files": files, **facts}
-            outputs[REJECTS] = Out(table=self.rejects, vars=told)
+            told = {"filename": file.name, "files": [msgspec.to_builtins(file)], **facts}
+            outputs[REJECTS] = Out(table=rejects, vars=told)
         # A population that came in only started this: the rows are those of the files.
         came_in = table.count + self.rejects.count if self.task.inputs else None
         return Done(outputs=outputs, memory=memory, came_in=came_in)
@@ -243,6 +246,7 @@ class _Loading:
         self._tell(count, rejected.count, replaced)
         return _Loaded(
             task=task,
+            kept=self._copies,
             table=WorkTable(name=task.name("out"), columns=self._columns, count=count),
             rejects=WorkTable(
                 name=task.name(REJECTS), columns=_REJECT_COLUMNS, count=rejected.count
