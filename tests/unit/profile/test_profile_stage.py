@@ -55,6 +55,18 @@ def test_signing_in_joins_the_visits_to_the_person() -> None:
     assert {"profiles": 1, "events": 2, "fragments": 1} == river.profiles.counts(SCOPE)
 
 
+def test_signing_in_on_a_new_device_makes_nothing_anew() -> None:
+    """Under the device nothing was kept: the person has one event and one identity more."""
+    river = River()
+    river.run([customer(1, "ann", name="Ann"), visit(2, 5, ANN)])
+    (told,) = river.run([visit(3, 6, PHONE, ANN)])
+
+    assert (told.profile, told.rebuild, told.gone) == (ANN.xid, False, False)
+    assert [event.id for event in told.events] == ["e3"]
+    assert told.attributes is not None
+    assert told.attributes["identityMap"] == {"CRM": [{"id": "ann"}], "Web": [{"id": "phone"}]}
+
+
 def test_a_device_that_changes_hands_takes_its_anonymous_visits_along() -> None:
     """Anonymous events follow the device to who signed in last; signed-in events stay."""
     river = River()

@@ -56,6 +56,7 @@ from amity.platform.profile.store import (
     event_keys_of,
     fragments,
     fragments_of,
+    indexed,
     key_rows,
     slot_key,
 )
@@ -211,6 +212,8 @@ def _load(reader: Reader, scope: Scope, batch: Batch, *, fused: bool) -> None:
         if profile in components:
             work.homes.update(dict.fromkeys(held, profile))
     _load_keys(reader, scope, work, identities)
+    before = {profile for regrouped in batch.regrouped for profile in regrouped.before}
+    work.indexed = indexed(reader, scope, before)
     _load_people(reader, scope, work, members)
     _load_rare(reader, scope, batch)
 

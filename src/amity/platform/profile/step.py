@@ -59,6 +59,7 @@ class Work:
         erased: Identity → receipts up to this time are forgotten.
         deliveries: Digest → the delivery that counts.
         people: Profiles of whom attributes are told.
+        indexed: Those of the regrouped under whom something was kept.
         entities: Fragments of things.
         stored: Digests and keys of the events of those who may be erased.
         held: How many events are kept under those who may lose one (counted no further than the
@@ -72,6 +73,7 @@ class Work:
     erased: dict[Identity, int] = field(default_factory=dict)
     deliveries: dict[bytes, Counted] = field(default_factory=dict)
     people: dict[ProfileId, Person] = field(default_factory=dict)
+    indexed: set[ProfileId] = field(default_factory=set)
     entities: dict[Slot, Fragment] = field(default_factory=dict)
     stored: dict[Identity, dict[bytes, bytes]] = field(default_factory=dict)
 
@@ -94,6 +96,10 @@ class Work:
         """The profile that holds an identity now."""
         found = self.homes.get(identity)
         return ProfileId(identity.xid) if found is None else found
+
+    def holds(self, profile: ProfileId) -> bool:
+        """Whether something is kept under one of the regrouped."""
+        return self.index.get(profile, profile in self.indexed)
 
     def told(self, profile: ProfileId, at_ms: int) -> _Change:
         """What is to be told of a profile."""
@@ -119,22 +125,30 @@ class _Change:
 
 
 def take_regrouped(work: Work, message: Regrouped) -> None:
-    """Those who are dissolved leave the index; those who hold data are to be made anew."""
+    """Those who are dissolved leave the index; whose data are others now, is to be made anew."""
     homes = {work.home(one) for held in message.groups.values() for one in held}
-    for profile in message.before:
-        if profile not in homes:
-            work.index[profile] = False
-            change = work.told(profile, message.at_ms)
-            change.gone, change.cause = True, message.cause
+    holding = {profile for profile in message.before if work.holds(profile)}
+    for profile in holding - homes:
+        work.index[profile] = False
+        change = work.told(profile, message.at_ms)
+        change.gone, change.cause = True, message.cause
     for profile in homes:
         held = work.people.get(profile)
-        if held is not None and not work.live.isdisjoint(held.members):
-            work.index[profile] = True
-            change = work.told(profile, message.at_ms)
-            change.rebuild = True
-            change.cause = message.cause
-        else:
+        if held is None or work.live.isdisjoint(held.members):
             work.index[profile] = False
+            continue
+        work.index[profile] = True
+        change = work.told(profile, message.at_ms)
+        change.cause = message.cause
+        if holding == {profile} and not change.gone and _only_joined(message, profile, held):
+            change.attributes = True
+        else:
+            change.rebuild = True
+
+
+def _only_joined(message: Regrouped, profile: ProfileId, person: Person) -> bool:
+    """Whether others have joined a person who stays, and nobody has left."""
+    return message.cause == "merge" and set(message.groups.get(profile, ())) == set(person.members)
 
 
 def take_event(work: Work, delivery: Delivery) -> None:

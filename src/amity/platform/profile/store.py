@@ -111,6 +111,12 @@ def key_rows(
     return {Identity(row.ns, row.id): row for row in decoded}
 
 
+def indexed(reader: Reader, scope: Scope, profiles: Iterable[ProfileId]) -> set[ProfileId]:
+    """Those of the profiles under whom something is kept."""
+    rows = reader.get_many(INDEX, scope, {profile.encode() for profile in profiles})
+    return {ProfileId(key.decode()) for key in rows}
+
+
 def identity_of(reader: Reader, scope: Scope, xid: str) -> Identity | None:
     """The identity an xid names, when something was kept under it."""
     row = reader.get_many(KEY, scope, (xid.encode(),)).get(xid.encode())
