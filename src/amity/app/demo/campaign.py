@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from amity.app.demo import campaign_graphs as graphs
 from amity.app.demo.answers import Answers
@@ -98,8 +99,8 @@ class CampaignPart:
         self.unknown = 0
         """Rows of the audience's first file that no recipient has."""
 
-        self.answered: dict[int, str] = {}
-        """Household → the business time of its answer."""
+        self.answered: dict[int, tuple[str, str]] = {}
+        """Household → where its click has led, and the business time of its answer."""
 
     def prepare(self, customer_schema: str) -> None:
         """Before the first record comes: what both sides must know."""
@@ -164,14 +165,19 @@ class CampaignPart:
         if now_ms == REMINDER_MS:
             self._send("campaign-18-reminder", self.second)
         for household in self.answers.days.get(day_ms, ()):
-            self._answer(household)
-            self.answered[household] = to_iso(now_ms)
+            self.answered[household] = (self._answer(household), to_iso(now_ms))
 
     def mails(self, sent: Sent) -> int:
         """Mails of a delivery, all mailboxes together: who got two counts twice."""
         return sum(
             1 for mail in self._peers.sink.mails() if mail.message["Subject"] == sent.subject
         )
+
+    def history(self, loyalty: str) -> dict[str, Any]:
+        """What the campaign side knows of one recipient."""
+        (recipient,) = self.campaign.get("recipients", externalId=loyalty)["recipients"]
+        found: dict[str, Any] = self.campaign.get(f"recipients/{recipient['id']}/history")
+        return found
 
     def opted_out(self) -> set[str]:
         """Loyalty ids of those who unsubscribed or complained."""
@@ -198,13 +204,14 @@ class CampaignPart:
         """An advance answers once all that is due has been done, also one to where time stands."""
         self._platform.advance(self._platform.get("/admin/clock")["now"])
 
-    def _answer(self, household: int) -> None:
+    def _answer(self, household: int) -> str:
+        """Do what a household does; where its click has led, "" without one."""
         letter = self.first.letters[address_of(household)]
         reader = self._peers.reader
         match self.answers.conducts[household]:
             case "redeems":
                 reader.open(letter)
-                reader.click(letter)
+                return reader.click(letter)
             case "opens":
                 reader.open(letter)
             case "unsubscribes":
@@ -215,6 +222,7 @@ class CampaignPart:
                 reader.bounce(letter)
             case _:
                 pass
+        return ""
 
     def _rules(self) -> list[Rule]:
         """What the mail server of the recipients answers."""

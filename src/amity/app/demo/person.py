@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from amity.app.demo.checks import Checks
@@ -52,8 +53,13 @@ class Told:
 _LAST = "9999"
 
 
-def choose(visits: list[Visit], checks: Checks, now_ms: int) -> Person | None:
-    """The member of "Viewed, then bought" whose anonymous past on its own device is longest."""
+def choose(
+    visits: list[Visit], checks: Checks, now_ms: int, *, answered: AbstractSet[str] = frozenset()
+) -> Person | None:
+    """The member of "Viewed, then bought" whose anonymous past on its own device is longest.
+
+    One of those who answered the campaign's mail where there is one.
+    """
     members = checks.viewed_then_bought(now_ms)
     on_device: dict[str, list[Visit]] = {}
     for visit in visits:
@@ -63,12 +69,22 @@ def choose(visits: list[Visit], checks: Checks, now_ms: int) -> Person | None:
         for device, seen in on_device.items()
         if _is_story(seen, members)
     ]
-    return max(stories, key=_anonymous_past, default=None)
+    return max(
+        stories,
+        key=lambda one: (one.loyalty in answered, _anonymous_past(one)),
+        default=None,
+    )
 
 
-def tell(person: Person, platform: Platform, audience: str, line: tuple[str, str] | None) -> Told:
-    """The person's way, each step read back from the platform."""
-    told = Told()
+def tell(
+    person: Person,
+    platform: Platform,
+    audience: str,
+    line: tuple[str, str] | None,
+    *,
+    told: Told,
+) -> None:
+    """The person's way to the file, each step read back from the platform."""
     click = person.first_click
     what = f"looks at product {click.sku}" if click.sku else "looks at a page"
     told.add(to_iso(click.at_ms), f"somebody {what}; all we know is the cookie {click.device}")
@@ -98,7 +114,6 @@ def tell(person: Person, platform: Platform, audience: str, line: tuple[str, str
     )
     where = f"stands in {line[0]}: {' | '.join(line[1].split(chr(9)))}" if line else "file"
     told.add("", where, found=line is not None)
-    return told
 
 
 _NAME = ("firstName", "lastName")

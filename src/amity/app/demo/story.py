@@ -40,7 +40,8 @@ from amity.app.demo.derive import COOKIE, LOYALTY, Shop
 from amity.app.demo.destinations import Destination
 from amity.app.demo.ledger import Ledger
 from amity.app.demo.letters import Reader
-from amity.app.demo.person import Person, choose, tell
+from amity.app.demo.mail_story import tell_mail
+from amity.app.demo.person import Person, Told, choose, tell
 from amity.app.demo.raw import STREAM_START_MS, RawData
 from amity.app.demo.river import Taken
 from amity.kernel.clock import RealSystemClock, from_iso, to_iso
@@ -354,15 +355,17 @@ class Demo:
         )
 
     def _one_person(self, campaign: Destination, audiences: Mapping[str, str]) -> None:
-        person: Person | None = choose(self.shop.visits, self.checks, NOW_MS)
+        answered = self.campaign_checks.answered()
+        person: Person | None = choose(self.shop.visits, self.checks, NOW_MS, answered=answered)
         if person is None:
             self._check(False, "nobody has a story: no anonymous visitor signed in and bought")  # noqa: FBT003
             return
         audience = audiences["viewed_then_bought"]
         got = destinations.arrived(self._exports, campaign, audience)
-        told = tell(
-            person, self.platform, audience, destinations.line_of(got.files, person.loyalty)
-        )
+        told = Told()
+        stands = destinations.line_of(got.files, person.loyalty)
+        tell(person, self.platform, audience, stands, told=told)
+        tell_mail(person.loyalty, self.part, self.platform, told)
         self._out.print("\n[bold]One person's story[/]")
         for line in told.lines:
             self._out.print(f"  {line}", highlight=False, soft_wrap=True)
