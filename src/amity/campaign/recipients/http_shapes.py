@@ -9,10 +9,7 @@ from fastapi import Body, Path, Query, Request
 
 from amity.access.guard import needs
 from amity.campaign.recipients.errors import BadValue
-from amity.campaign.recipients.records import Page
-
-ID_MAX = 2**63 - 1
-"""The largest number a column holds."""
+from amity.campaign.recipients.records import ID_MAX, Page
 
 MEMBERS_MAX = 10_000
 """Recipients named in one request. Ours; a workflow's list update takes any number."""

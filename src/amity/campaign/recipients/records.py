@@ -18,6 +18,9 @@ from amity.campaign.recipients.schemas import CampaignSchemas
 
 Json = dict[str, Any]
 
+ID_MAX = 2**63 - 1
+"""The largest number a column holds."""
+
 READ_ONLY = frozenset({"id", "created", "lastModified"})
 """What a body may hold because an answer did; it is not written."""
 
@@ -128,7 +131,7 @@ class Records:
         return found
 
     def _link(self, name: str, value: Any) -> int | None:
-        if value is None or (type(value) is int and value > 0):
+        if value is None or (type(value) is int and 0 < value <= ID_MAX):
             return value
         raise BadValue(f"{self._id}, {name}: write the id of a record, or null", field=name)
 
@@ -142,7 +145,8 @@ class Records:
                 )
                 return column
         if name in {f"{one.name}-id" for one in schema.links} and value.isdecimal():
-            at: sa.ColumnElement[bool] = self.table.c[sql_names.code_name(name)] == int(value)
+            wanted = self._link(name, int(value))
+            at: sa.ColumnElement[bool] = self.table.c[sql_names.code_name(name)] == wanted
             return at
         raise BadValue(f"{schema.id} cannot be sought by {name[:80]!r}", field=name[:80])
 

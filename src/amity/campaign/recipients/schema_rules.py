@@ -15,6 +15,8 @@ import re2
 from amity.campaign.recipients import sql_names
 from amity.campaign.recipients.errors import BadSchema, SchemaTaken
 from amity.campaign.recipients.model import Attribute, Enumeration, Link, Schema
+from amity.expression.times import date_ms
+from amity.kernel.clock import LATEST_MS
 
 RESERVED_NAMESPACES = frozenset({"nms", "xtk", "nl", "crm", "ncm", "xxl", "sqlite", "campaign"})
 """Behaviour: campaign.md §1.1 (nms, xtk, …); the last two are taken in SQL. Ours."""
@@ -43,7 +45,7 @@ _NUMBERS = {
     "short": (-32_768, 32_767),
     "long": (-(2**31), 2**31 - 1),
     "int64": (-(2**63), 2**63 - 1),
-    "datetime": (-(2**63), 2**63 - 1),
+    "datetime": (date_ms(1000, 1, 1), LATEST_MS),
     "boolean": (0, 1),
 }
 

@@ -136,7 +136,7 @@ def _typed(attribute: Attribute, value: Any) -> Any:
     if kind == "date":
         return _date(value)
     if kind == "datetime" and isinstance(value, str):
-        return from_iso(value)
+        return _whole(kind, from_iso(value))
     if kind == "boolean":
         if value not in (True, False):
             raise BadValue(f"{_short(value)} is no boolean; write true or false")

@@ -36,7 +36,8 @@ CONNECTIONS_MAX = 200
 """Open at a time; one more is told to come later. Ours."""
 
 CONNECTION_BYTES_MAX = 64 * 1024 * 1024
-"""What one connection may send before it is cut. Ours: the protocol reader keeps an endless line."""
+"""What one connection may send, lines counted as below, before it is cut. Ours: the protocol reader
+keeps an endless line, and empty ones take it long."""
 
 UNANSWERED_BYTES_MAX = 128 * 1024 * 1024
 """What all connections together hold of mails that are not answered; beyond it the heaviest is cut. Ours."""
@@ -156,8 +157,9 @@ class _Server(SMTP):
         """Cut who sends without end, and who holds most where all together hold too much."""
         if self not in self._held:
             return
-        self._received += len(data)
-        self.unanswered += len(data) + LINE_BYTES * data.count(b"\n")
+        cost = len(data) + LINE_BYTES * data.count(b"\n")
+        self._received += cost
+        self.unanswered += cost
         heaviest = self if self._received > CONNECTION_BYTES_MAX else self._heaviest()
         if heaviest is not None and isinstance(heaviest.transport, asyncio.Transport):
             heaviest.transport.abort()

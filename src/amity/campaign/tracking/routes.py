@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 
 from amity.access.guard import needs
 from amity.access.principal import Principal
@@ -17,7 +17,8 @@ Viewer = Annotated[Principal, needs("view-deliveries")]
 Manager = Annotated[Principal, needs("manage-deliveries")]
 Limit = Annotated[int, Query(ge=1, le=LIST_MAX)]
 Start = Annotated[int, Query(ge=0, le=LIST_START_MAX)]
-Id = Annotated[int, Query(ge=0, le=1 << 62)]
+ID_MAX = 1 << 62
+Id = Annotated[int, Query(ge=0, le=ID_MAX)]
 
 
 def router(reports: TrackingReports) -> APIRouter:
@@ -86,7 +87,11 @@ def router(reports: TrackingReports) -> APIRouter:
         return reports.qualifications(status, Paging(start, limit))
 
     @routes.patch(f"{BASE}/qualifications/{{id}}")
-    def overrule(id: int, body: Annotated[dict[str, Any], Body()], _: Manager) -> dict[str, Any]:
+    def overrule(
+        id: Annotated[int, Path(ge=0, le=ID_MAX)],
+        body: Annotated[dict[str, Any], Body()],
+        _: Manager,
+    ) -> dict[str, Any]:
         """Say what a text means from now on: `status`, `failureType`, `failureReason` by name."""
         return reports.overrule(id, body)
 

@@ -194,6 +194,26 @@ def test_numbers_that_are_no_ids(client: Client) -> None:
     assert 422 == client.get("/campaign/recipients", params=params).status_code
 
 
+def test_numbers_that_fit_into_no_column(client: Client) -> None:
+    """A link's id and a time are bounded where they come in: what is kept can be told again."""
+    shop = {
+        "namespace": "cus",
+        "name": "shop",
+        "attributes": [{"name": "opened", "type": "datetime"}],
+        "links": [{"name": "owner", "target": "nms:recipient"}],
+    }
+    client.post("/campaign/schemas", json=shop)
+    path = "/campaign/schemas/cus:shop/records"
+    id = client.post(path, json={"opened": "2017-10-30T08:00:00Z"}).json()["id"]
+    for wrong in (2**63, 2**64 - 1, 10**40):
+        assert 422 == client.get(path, params={"owner-id": str(wrong)}).status_code
+        assert 422 == client.post(path, json={"owner-id": wrong}).status_code
+    for never in (10**17, -(10**17), "0001-01-01T00:00:00Z"):
+        assert 422 == client.post(path, json={"opened": never}).status_code
+        assert 422 == client.patch(f"{path}/{id}", json={"opened": never}).status_code
+    assert 1 == client.get(path).json()["total"]
+
+
 def test_lists_and_services(client: Client) -> None:
     """Named in the path; who is on them is told page by page."""
     ids = [

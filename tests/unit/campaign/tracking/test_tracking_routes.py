@@ -122,9 +122,9 @@ def test_qualifications(answered: Answered, lists: Lists) -> None:
     assert 20 == answered.log_of("bob")["failureReason"]
     for bad in ({}, {"text": "x"}, {"status": "maybe"}, {"count": 1}):
         assert lists.http.patch(path, json=bad).status_code in {400, 422}
-    assert (
-        404 == lists.http.patch("/campaign/qualifications/1", json={"status": "keep"}).status_code
-    )
+    for id, status in (("1", 404), (str(10**25), 400)):
+        changed = lists.http.patch(f"/campaign/qualifications/{id}", json={"status": "keep"})
+        assert status == changed.status_code
 
 
 def test_permissions(answered: Answered, lists: Lists) -> None:
