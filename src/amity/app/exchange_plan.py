@@ -7,7 +7,7 @@ decide. Behaviour: platform-activation.md §8 (know the platform's model first).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -143,13 +143,19 @@ def plan(
     )
 
 
-def router(registry: SchemaRegistry, namespaces: Namespaces, schemas: CampaignSchemas) -> APIRouter:
-    """`/data/core/exchange/plan`."""
+def router(
+    registry: SchemaRegistry,
+    namespaces: Namespaces,
+    schemas: CampaignSchemas,
+    check: Callable[[Scope], None],
+) -> APIRouter:
+    """`/data/core/exchange/plan`; `check` refuses whom the campaign side does not serve."""
     routes = APIRouter(prefix="/data/core/exchange", tags=["exchange"])
 
     @routes.get("/plan")
     def show(principal: Viewer) -> dict[str, Any]:
         scope = principal.scope
+        check(scope)
         made = plan(
             registry.union(scope, PROFILE_CLASS),
             [schemas.schema(id) for id in schemas.ids()],

@@ -234,7 +234,7 @@ def build_http(
         *platform_routers(core, platform, appender, public_url),
         failed_router(Failures(core.state), replays),
         *campaign_routers(side, appender.append),
-        plan_router(platform.registry, platform.namespaces, side.schemas),
+        plan_router(platform.registry, platform.namespaces, side.schemas, side.units.check),
         *server_routers(core, platform, workers, side),
         _health(workers, appender, metrics),
     ):

@@ -10,13 +10,16 @@ import pytest
 from fastapi import FastAPI
 from routed import Client
 
+from amity.access.principal import Permission, Principal
 from amity.app import problems
 from amity.app.assembly import Platform, assemble
 from amity.app.core import HTTP_WRITER, open_core
 from amity.app.exchange_plan import router
 from amity.app.folder import DataFolder
 from amity.campaign.recipients.model import Attribute, Key, Schema
+from amity.campaign.recipients.org_units import OrgUnits
 from amity.campaign.recipients.schemas import CampaignSchemas
+from amity.exchange.guardrails import check_org_units
 from amity.kernel.scope import Scope
 from amity.platform.ingestion.segment_setup import bootstrap
 from amity.platform.schema.model import PROFILE_CLASS
@@ -44,11 +47,13 @@ OFFER = Schema(
 
 
 class LetIn:
-    def authorize(self, request: object, permission: str) -> object:
-        class Who:
-            id, scope = "someone", SCOPE
+    def __init__(self, scope: Scope = SCOPE) -> None:
+        self._scope = scope
 
-        return Who()
+    def authorize(self, request: object, permission: Permission) -> Principal:
+        return Principal(
+            id="someone", kind="api_client", scope=self._scope, permissions=frozenset()
+        )
 
 
 @pytest.fixture
@@ -114,9 +119,12 @@ def planned(platform: Platform, folder: Path) -> dict[str, Any]:
     app = FastAPI()
     problems.install(app)
     app.state.gate = LetIn()
-    app.include_router(router(platform.registry, platform.namespaces, schemas))
+    units = OrgUnits(tables=tables, scope=SCOPE, check=check_org_units, clock=schemas._clock)
+    app.include_router(router(platform.registry, platform.namespaces, schemas, units.check))
     answer = Client(app).get("/data/core/exchange/plan")
     assert answer.status_code == 200
+    app.state.gate = LetIn(Scope(SCOPE.org, "dev"))
+    assert Client(app).get("/data/core/exchange/plan").status_code == 403
     found: dict[str, Any] = answer.json()
     return found
 
