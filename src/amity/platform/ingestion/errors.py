@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amity.kernel.errors import Conflict, Invalid, NotFound, TooLarge, Unauthorized, Unprocessable
 
 
@@ -51,6 +53,24 @@ class FileTooLarge(TooLarge):
 
 class UnknownWriteKey(Unauthorized):
     """The write key is not known."""
+
+
+class UnknownDataStream(NotFound):
+    """There is no data stream with this id."""
+
+
+class NoConsentDataset(Unprocessable):
+    """The data stream names no dataset that takes consents."""
+
+
+class EdgeRefused(Invalid):
+    """The request of an Edge client is refused, with a documented code."""
+
+    def __init__(self, code: str, title: str, detail: str, **data: Any) -> None:
+        super().__init__(detail, **data)
+        self.code = f"EXEG-{code}"
+        self.title = title
+        self.status = int(code[-3:])
 
 
 class BadSourceFlow(Invalid):
