@@ -9,6 +9,21 @@ from __future__ import annotations
 STREAM_REQUEST_BYTES_MAX = 1_048_576
 """A streaming request. Behaviour: platform-collect.md §6, §10."""
 
+EDGE_REQUEST_BYTES_MAX = 65_536
+"""A request of an Edge client. Behaviour: platform-collect.md §7."""
+
+EDGE_EVENTS_MAX = 200
+"""Events in a request of an Edge client. Ours: empty ones would be many in 64 KB."""
+
+EDGE_UNIT_BYTES = 8_192
+"""What a request of an Edge client is counted by. Behaviour: platform-collect.md §7."""
+
+EDGE_INTERACT_UNITS_MAX = 4_000
+"""Units a second and data stream at interact. Behaviour: platform-collect.md §7."""
+
+EDGE_COLLECT_UNITS_MAX = 6_000
+"""Units a second and data stream at collect. Behaviour: platform-collect.md §7."""
+
 EVENT_BYTES_MAX = 10_240
 """An event in the profile. Behaviour: platform-collect.md §10."""
 

@@ -17,12 +17,14 @@ class Disconnected(Invalid):
 
 
 async def read_body(
-    headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+    headers: Mapping[bytes, bytes],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    bytes_max: int = STREAM_REQUEST_BYTES_MAX,
 ) -> bytes:
-    """The whole body, unpacked; at most `STREAM_REQUEST_BYTES_MAX`, packed and unpacked."""
+    """The whole body, unpacked; at most `bytes_max`, packed and unpacked."""
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > STREAM_REQUEST_BYTES_MAX:
-        raise _too_large()
+    if length.isdigit() and int(length) > bytes_max:
+        raise _too_large(bytes_max)
     chunks: list[bytes] = []
     taken, more = 0, True
     while more:
@@ -31,14 +33,14 @@ async def read_body(
             raise Disconnected
         chunk = message.get("body", b"")
         taken += len(chunk)
-        if taken > STREAM_REQUEST_BYTES_MAX:
-            raise _too_large()
+        if taken > bytes_max:
+            raise _too_large(bytes_max)
         chunks.append(chunk)
         more = message.get("more_body", False)
-    return _unpacked(headers.get(b"content-encoding", b"").lower(), b"".join(chunks))
+    return _unpacked(headers.get(b"content-encoding", b"").lower(), b"".join(chunks), bytes_max)
 
 
-def _unpacked(encoding: bytes, body: bytes) -> bytes:
+def _unpacked(encoding: bytes, body: bytes, bytes_max: int) -> bytes:
     if encoding in {b"", b"identity"}:
         return body
     if encoding != b"gzip":
@@ -47,18 +49,18 @@ def _unpacked(encoding: bytes, body: bytes) -> bytes:
         )
     unpacker = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        content = unpacker.decompress(body, STREAM_REQUEST_BYTES_MAX + 1)
+        content = unpacker.decompress(body, bytes_max + 1)
     except zlib.error as error:
         raise Invalid(f"the body is said to be gzip, but is not: {error}") from error
-    if len(content) > STREAM_REQUEST_BYTES_MAX:
-        raise _too_large()
+    if len(content) > bytes_max:
+        raise _too_large(bytes_max)
     if not unpacker.eof or unpacker.unused_data:
         raise Invalid("the gzip body is cut short or followed by something else")
     return content
 
 
-def _too_large() -> TooLarge:
+def _too_large(bytes_max: int) -> TooLarge:
     return TooLarge(
-        f"a streaming request has at most {STREAM_REQUEST_BYTES_MAX} bytes, unpacked too: "
+        f"a streaming request has at most {bytes_max} bytes, unpacked too: "
         "send fewer messages at once, or upload a batch file"
     )

@@ -82,7 +82,11 @@ class Replays:
 
     def _judge(self, scope: Scope, record: FailedRecord, message: Any) -> Verdict:
         kind, _, name = record.source.partition(":")
-        if kind in {"batch", "source"}:
+        if kind == "datastream" and not record.dataset:
+            raise NotReplayable(
+                "the request was refused as a whole: send it to /ee/v1/interact again, mended"
+            )
+        if kind in {"batch", "source", "datastream"}:
             return self._reception.record(scope, record.source, record.dataset, message)
         if kind == "write_key":
             key = self._write_keys.find(name)
