@@ -26,6 +26,7 @@ from amity.platform.governance.service import Governance
 from amity.platform.identity.namespaces import Namespaces
 from amity.platform.identity.settings import IdentitySettings
 from amity.platform.ingestion.campaign_setup import CampaignSetup
+from amity.platform.ingestion.datastreams import DataStreams
 from amity.platform.ingestion.inlets import Inlets
 from amity.platform.ingestion.source_flows import SourceKind
 from amity.platform.ingestion.sources import SOURCES
@@ -50,6 +51,7 @@ class Platform:
     catalog: Catalog
     validators: Validators
     inlets: Inlets
+    datastreams: DataStreams
     namespaces: Namespaces
     settings: IdentitySettings
     policies: MergePolicies
@@ -200,14 +202,16 @@ def assemble(core: Core, *, tenant: str, public_url: str, append: Append) -> Pla
         kinds=[inlets, destinations, sources],
         secrets=SecretBox(core.folder.keys / "secrets.key"),
     )
+    validators = Validators(
+        registry=registry, catalog=catalog, clock=clock, version=documents.version
+    )
     return Platform(
         tenant=tenant,
         registry=registry,
         catalog=catalog,
-        validators=Validators(
-            registry=registry, catalog=catalog, clock=clock, version=documents.version
-        ),
+        validators=validators,
         inlets=inlets,
+        datastreams=DataStreams(documents=documents, validators=validators, ids=ids, clock=clock),
         namespaces=namespaces,
         settings=settings,
         policies=policies,

@@ -18,6 +18,7 @@ from amity.app.bodies import Application, Message, Receive, Send
 from amity.app.problems import Unforeseen, answer
 
 DOOR_PREFIXES = ("/collection/", "/v1/")
+EDGE_PREFIX = "/ee/"
 Count = Callable[[str, int], None]
 
 
@@ -40,6 +41,7 @@ class Front:
         control: Takes the rest.
         count: Hears of every answer.
         doors: What else listens on the loop of the HTTP server, and begins and ends with it.
+        edge: Takes what Edge clients send.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class Front:
         control: Application,
         count: Count = lambda _, __: None,
         doors: Doors | None = None,
+        *,
+        edge: Application | None = None,
     ) -> None:
         self._door = door
+        self._edge = edge
         self._control = control
         self._count = count
         self._doors = doors
@@ -69,9 +74,16 @@ class Front:
                 "path": path,
                 "raw_path": scope["raw_path"].split(b"?")[0].rstrip(b"/"),
             }
-        application = self._door if path.startswith(DOOR_PREFIXES) else self._control
+        application = self._application(path)
         count = partial(self._count, scope.get("method", ""))
         await _answered(application, (scope, receive, send), count)
+
+    def _application(self, path: str) -> Application:
+        if path.startswith(DOOR_PREFIXES):
+            return self._door
+        if self._edge is not None and path.startswith(EDGE_PREFIX):
+            return self._edge
+        return self._control
 
 
 async def _live(doors: Doors | None, receive: Receive, send: Send) -> None:

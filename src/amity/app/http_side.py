@@ -47,7 +47,10 @@ from amity.platform.identity.service import Graphs
 from amity.platform.ingestion.batch_files import BatchFiles
 from amity.platform.ingestion.batches import BatchImport
 from amity.platform.ingestion.campaign_routes import router as setup_router
+from amity.platform.ingestion.datastream_routes import router as datastream_router
 from amity.platform.ingestion.door import Door, Pressure
+from amity.platform.ingestion.edge_door import EdgeDoor, Units
+from amity.platform.ingestion.edge_identity import EdgeIdentities
 from amity.platform.ingestion.export_routes import Exports
 from amity.platform.ingestion.export_routes import router as export_router
 from amity.platform.ingestion.failed_routes import router as failed_router
@@ -211,13 +214,24 @@ def build_http(
     reception = Reception(
         validators=platform.validators, clock=core.clock, ids=core.ids, tenant=platform.tenant
     )
+    pressure = Watermarks(core, workers.platform)
     door = Door(
         inlets=platform.inlets,
         write_keys=access.keys,
         reception=reception,
         appender=appender,
         bearer=access.may_ingest,
-        pressure=Watermarks(core, workers.platform),
+        pressure=pressure,
+    )
+    edge = EdgeDoor(
+        streams=platform.datastreams,
+        reception=reception,
+        appender=appender,
+        identities=EdgeIdentities(ids=core.ids, key=_edge_key(folder)),
+        ids=core.ids,
+        bearer=access.may_ingest,
+        pressure=pressure,
+        units=Units(core.system),
     )
     control = FastAPI(title="Amity", docs_url=None, redoc_url=None)
     problems.install(control)
@@ -255,7 +269,7 @@ def build_http(
     def application(told: Told) -> Application:
         doors = Doors(options.host, listeners(side, access, appender.append), told)
         woken = WakesCampaign(audited, workers.campaign.wake)
-        return Front(door, woken, metrics.count, doors)
+        return Front(door, woken, metrics.count, doors, edge=edge)
 
     return HttpSide(
         application=application,
@@ -323,6 +337,7 @@ def platform_routers(
         catalog_router(platform.catalog),
         flow_router(platform.flows),
         setup_router(platform.setup, platform.flows),
+        datastream_router(platform.datastreams),
         import_router(batches),
         export_router(
             Exports(catalog=platform.catalog, files=files, lake=core.lake, public_url=public_url)
@@ -367,3 +382,11 @@ def _local_token(folder: DataFolder) -> str:
     token = secrets.token_hex(32)
     write_private(folder.local_token, token)
     return token
+
+
+def _edge_key(folder: DataFolder) -> bytes:
+    """The installation's secret for identity cookies; made at the first start, in a 0600 file."""
+    path = folder.keys / "edge.key"
+    if not path.exists():
+        write_private(path, secrets.token_hex(32))
+    return bytes.fromhex(path.read_text())

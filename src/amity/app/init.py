@@ -12,18 +12,17 @@ import re2
 
 from amity.access.clients import Clients
 from amity.access.write_keys import WriteKeys
-from amity.app.access_store import INSTALLATION, DocumentsAccessStore
+from amity.app.access_store import DocumentsAccessStore
 from amity.app.assembly import Platform, assemble
 from amity.app.core import HTTP_WRITER, Core, open_core
 from amity.app.folder import DataFolder, write_json
-from amity.kernel.clock import BusinessClock
 from amity.kernel.errors import Conflict, Invalid
 from amity.kernel.scope import Scope
-from amity.platform.ingestion.segment_setup import SegmentDatasets, bootstrap
+from amity.platform.ingestion.edge_setup import default_datastream
+from amity.platform.ingestion.segment_setup import bootstrap
 
 TENANT_CHARS_MAX = 24
 ADMIN_KIND = "admin"
-DATASTREAM_KIND = "datastream"
 
 
 class AlreadyInitialised(Conflict):
@@ -83,7 +82,8 @@ def _create(core: Core, name: str, tenant: str, admin: str) -> dict[str, str]:
     )
     password = ids.hex(20)
     store.put(ADMIN_KIND, admin, {"email": admin, "password_hash": clients.hashed(password)})
-    datastream = _datastream(core, scope, fed, core.clock)
+    order = default_datastream(platform.registry, platform.catalog, scope)
+    datastream = platform.datastreams.create(scope, order)["id"]
     write_json(
         core.folder.keys / "organisation.json",
         {"org_id": scope.org, "sandbox": scope.sandbox, "tenant": tenant, "name": name},
@@ -108,20 +108,3 @@ def _namespaces(platform: Platform, scope: Scope) -> None:
     ):
         body: dict[str, Any] = {"code": code, "idType": kind, "name": title, "description": title}
         platform.namespaces.create(scope, body)
-
-
-def _datastream(core: Core, scope: Scope, fed: SegmentDatasets, clock: BusinessClock) -> str:
-    datastream = core.ids.uuid()
-    body = {
-        "id": datastream,
-        "name": "Default data stream",
-        "eventDataset": fed.event,
-        "profileDataset": fed.profile,
-        "access": "mixed",
-        "enabled": True,
-        "sandbox": scope.sandbox,
-        "createdAt": clock.now_ms(),
-    }
-    core.documents.put(INSTALLATION, DATASTREAM_KIND, datastream, body)
-    core.documents.put(scope, DATASTREAM_KIND, datastream, body)
-    return datastream
