@@ -108,13 +108,7 @@ class Claims:
 
     def under_way(self, connection: sa.Connection) -> list[Delivery]:
         """The deliveries that are started, the oldest first."""
-        table = self._schemas.table("nms:delivery")
-        rows = connection.execute(
-            sa.select(*named(table))
-            .where(table.c.state.in_(model.UNDER_WAY))
-            .order_by(table.c.contactDate, table.c.id)
-        ).mappings()
-        return [dict(row) for row in rows]
+        return [dict(row) for row in connection.execute(self._statements().under_way).mappings()]
 
     def claim(
         self, connection: sa.Connection, delivery: Delivery, *, after: int, token: str, now_ms: int
@@ -141,9 +135,10 @@ class Claims:
             }
             self._move(connection, ids, values, now_ms)
         taken = tuple(row for row in rows if row["id"] not in refused)
-        ids = [int(row["id"]) for row in taken]
-        if ids:
-            connection.execute(statements.take, {"b_ids": ids, "b_claim": token, "b_now": now_ms})
+        if taken:
+            # What was left out a moment ago is not pending any more: the rest of them is taken.
+            ends = {"b_first": rows[0]["id"], "b_last": rows[-1]["id"]}
+            connection.execute(statements.take, at | ends | {"b_claim": token})
         if delivery["state"] != model.STARTED:
             self._state(connection, delivery, model.STARTED, now_ms=now_ms)
         return Claimed(delivery, token, taken, len(refused), int(rows[-1]["id"]))
@@ -176,8 +171,17 @@ class Claims:
         if stopped:
             changes = [_cancelled(change) for change in changes]
         same = {"b_claim": claimed.token, "b_now": now_ms}
-        for ids, change in _grouped(changes):
+        groups = sorted(_grouped(changes), key=lambda group: len(group[0]))
+        if groups and len(changes) == len(rows):
+            # Most messages fare alike: once the others are settled, they are what is left of the claim.
+            _, change = groups.pop()
+            rest = change | same | {"b_first": min(rows), "b_last": max(rows)}
+        else:
+            rest = None
+        for ids, change in groups:
             connection.execute(statements.settle, change | same | {"b_ids": ids})
+        if rest is not None:
+            connection.execute(statements.settle_rest, rest)
         self._quarantine.success(connection, addresses=taken, now_ms=now_ms)
 
     def expire(self, connection: sa.Connection, delivery: Delivery, now_ms: int) -> int:
@@ -272,12 +276,14 @@ class Claims:
         """Recipients of a chunk who have opted out."""
         if delivery["transactional"]:
             return set()
-        service = delivery["serviceId"]
-        wanted = statements.gone_from_service if service else statements.gone
-        at = {"b_ids": [row["recipient_id"] for row in rows if row["recipient_id"] is not None]}
-        if service:
-            at["b_service"] = service
-        return set(connection.execute(wanted, at).scalars())
+        found = {
+            row["recipient_id"] for row in rows if row["rcp_blackList"] or row["rcp_blackListEmail"]
+        }
+        if delivery["serviceId"]:
+            ids = [row["recipient_id"] for row in rows if row["recipient_id"] is not None]
+            at = {"b_ids": ids, "b_service": delivery["serviceId"]}
+            found |= set(connection.execute(statements.left, at).scalars())
+        return found
 
     def _setback(
         self, connection: sa.Connection, delivery: Delivery, row: Row, at: tuple[Outcome, int]
@@ -351,12 +357,13 @@ class Claims:
 
 class _Statements(NamedTuple):
     logs: sa.Table
+    under_way: sa.Select[Any]
     due: sa.Select[Any]
     take: sa.Update
     settle: sa.Update
+    settle_rest: sa.Update
     state: sa.Select[Any]
-    gone: sa.Select[Any]
-    gone_from_service: sa.Select[Any]
+    left: sa.Select[Any]
 
 
 def _statements(schemas: CampaignSchemas, persons: Persons) -> _Statements:
@@ -365,29 +372,31 @@ def _statements(schemas: CampaignSchemas, persons: Persons) -> _Statements:
     )
     now, token, id, ids = (_given(name) for name in ("b_now", "b_claim", "b_delivery", "b_ids"))
     moved = {"eventDate": now, "lastModified": now}
-    said_no = sa.or_(people.c.blackList == sa.true(), people.c.blackListEmail == sa.true())
-    left = unsubscribed(schemas, people.c.id, _given("b_service"))
-    chunk = sa.select(people.c.id).where(people.c.id.in_(ids))
+    due = sa.and_(logs.c.delivery_id == id, logs.c.status == model.PENDING, logs.c.retryAt <= now)
+    chunk = logs.c.id.between(_given("b_first"), _given("b_last"))
+    settled = (
+        sa.update(logs)
+        .where(logs.c.status == model.SENDING, logs.c.claim == token)
+        .values({name: _given(f"b_{name}") for name in _SETTLED} | {"claim": ""} | moved)
+    )
     return _Statements(
         logs=logs,
+        under_way=sa.select(*named(deliveries))
+        .where(deliveries.c.state.in_(model.UNDER_WAY))
+        .order_by(deliveries.c.contactDate, deliveries.c.id),
         due=persons.logs()
-        .where(
-            logs.c.delivery_id == id,
-            logs.c.status == model.PENDING,
-            logs.c.retryAt <= now,
-            logs.c.id > _given("b_after"),
-        )
+        .where(due, logs.c.id > _given("b_after"))
         .order_by(logs.c.id)
         .limit(model.CHUNK_MESSAGES),
         take=sa.update(logs)
-        .where(logs.c.id.in_(ids))
+        .where(due, chunk)
         .values({"status": model.SENDING, "claim": token} | moved),
-        settle=sa.update(logs)
-        .where(logs.c.id.in_(ids), logs.c.status == model.SENDING, logs.c.claim == token)
-        .values({name: _given(f"b_{name}") for name in _SETTLED} | {"claim": ""} | moved),
+        settle=settled.where(logs.c.id.in_(ids)),
+        settle_rest=settled.where(chunk),
         state=sa.select(deliveries.c.state).where(deliveries.c.id == id),
-        gone=chunk.where(said_no),
-        gone_from_service=chunk.where(sa.or_(said_no, left)),
+        left=sa.select(people.c.id).where(
+            people.c.id.in_(ids), unsubscribed(schemas, people.c.id, _given("b_service"))
+        ),
     )
 
 
