@@ -283,7 +283,16 @@ def _judged(verdict: Verdict, entity: Any, now_ms: int) -> Verdict:
     violations = validator.check(entity, raw, now_ms)
     if violations:
         return verdict._replace(violations=violations)
-    return verdict._replace(record=raw)
+    # Made anew: `_replace` takes as long as the schema's check.
+    return Verdict(
+        verdict.scope,
+        verdict.source,
+        verdict.message,
+        validator,
+        raw,
+        malformed=verdict.malformed,
+        said_ms=verdict.said_ms,
+    )
 
 
 def _check_schema_ref(message: dict[str, Any], validator: RecordValidator) -> None:

@@ -16,7 +16,7 @@ import jsonschema_rs
 import orjson
 
 from amity.kernel.clock import BusinessClock, to_iso
-from amity.kernel.depth import deeper_than
+from amity.kernel.depth import NO_BRACKETS, deeper_than
 from amity.kernel.limits import (
     EVENT_BYTES_MAX,
     EVENT_FUTURE_MS_MAX,
@@ -44,7 +44,6 @@ VALIDATORS_KEPT_MAX = 2_000
 
 CORRUPT = "INGEST-1401-400"
 MISSING = "INGEST-1555-400"
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ENVELOPE_DEPTH_MAX = JSON_DEPTH_MAX + 8
 """A record, and what a door's message wraps it in."""
 
@@ -118,13 +117,15 @@ class RecordValidator:
         if deeper_than(JSON_DEPTH_MAX, body, raw):
             message = f"the record is nested deeper than {JSON_DEPTH_MAX} levels"
             violations.append(Violation("", "depth", message))
-        if self.behavior == "time-series":
+        if self.behavior == "time-series" and not self._plainly_happened(body, now_ms):
             violations += self._event_violations(body, now_ms)
-        if b"\\u0000" in raw and "\x00" in str(body.get("_id", "")):
+        # No backslash, no NUL: looking for one character was measured at a tenth of looking for six.
+        nul = b"\\" in raw and b"\\u0000" in raw
+        if nul and "\x00" in str(body.get("_id", "")):
             violations.append(Violation("/_id", "pattern", "_id holds a NUL character"))
         if len(raw) > self._bytes_max and self.dataset.profile_enabled:
             violations.append(self._too_large(len(raw)))
-        if self._identified and (b"\\u0000" in raw or not plainly_usable(body, self.resolved)):
+        if self._identified and (nul or not plainly_usable(body, self.resolved)):
             violations += self._identity_violations(body)
         return violations[:VIOLATIONS_MAX] if violations else violations
 
@@ -136,6 +137,17 @@ class RecordValidator:
             violation = _violation(error)
             if violation.path not in told:
                 yield violation
+
+    def _plainly_happened(self, body: dict[str, Any], now_ms: int | None) -> bool:
+        """Whether id and time are beyond doubt; else `_event_violations` tells what is wrong."""
+        id, text = body.get("_id"), body.get("timestamp")
+        if not (isinstance(id, str) and isinstance(text, str) and len(id) <= EVENT_ID_CHARS_MAX):
+            return False
+        now_ms = self._clock.now_ms() if now_ms is None else now_ms
+        try:
+            return datetime.fromisoformat(text) <= self._horizon(now_ms)
+        except (ValueError, TypeError):
+            return False
 
     def _event_violations(self, body: dict[str, Any], now_ms: int | None) -> Iterator[Violation]:
         id = body.get("_id")
@@ -260,9 +272,9 @@ def parsed(raw: bytes) -> tuple[Any, Violation | None]:
 
 def _plainly_shallow(raw: bytes) -> bool:
     """Whether taking innermost pairs of brackets away empties the text soon; else look closely."""
-    if raw.count(b"{") + raw.count(b"[") <= JSON_DEPTH_MAX:
+    brackets = raw.translate(None, NO_BRACKETS)
+    if len(brackets) <= 2 * JSON_DEPTH_MAX:
         return True
-    brackets = raw.translate(None, _NO_BRACKETS)
     for _ in range(JSON_DEPTH_MAX // 2):
         if not brackets:
             return True
