@@ -15,6 +15,7 @@ import msgspec
 
 from amity.campaign.delivery.errors import BadContent, NotRendered
 from amity.campaign.delivery.rewriting import TrackedUrl, rewritten
+from amity.campaign.delivery.template_limits import check_liquid
 from amity.campaign.delivery.templates import Template
 
 TEMPLATE_CHARS_MAX = 1 << 20
@@ -63,11 +64,13 @@ class Compiled:
     """
 
     def __init__(self, content: Content) -> None:
-        for part, template in (("html", content.html), ("text", content.text)):
+        parts = {"subject": content.subject, "html": content.html, "text": content.text}
+        for part, template in parts.items():
             if len(template) > TEMPLATE_CHARS_MAX:
                 raise BadContent(
                     f"{part} has {len(template)} characters; at most {TEMPLATE_CHARS_MAX} are allowed"
                 )
+            check_liquid(part, template)
         made = rewritten(
             content.html, content.text, clicks=content.track_clicks, opens=content.track_opens
         )

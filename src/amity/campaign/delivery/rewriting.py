@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 import re2
 
+from amity.campaign.delivery.template_limits import read_html
+
 URL_OPEN: Final = 1
 """The open pixel. Behaviour: campaign.md §1.10."""
 
@@ -205,8 +207,7 @@ class _Anchors(HTMLParser):
         self._starts = [0]
         while (at := masked.find("\n", at) + 1) > 0:
             self._starts.append(at)
-        self.feed(masked)
-        self.close()
+        read_html(self, masked)
 
     def result(self, masked: str) -> str:
         parts, at = [], 0
@@ -244,8 +245,7 @@ def _with_pixel(masked: str, token: str) -> str:
 
 def _as_text(masked: str) -> str:
     reader = _Words()
-    reader.feed(masked)
-    reader.close()
+    read_html(reader, masked)
     lines = [" ".join(line.split()) for line in "".join(reader.parts).splitlines()]
     kept = [line for n, line in enumerate(lines) if line or (n and lines[n - 1])]
     return "\n".join(kept).strip()
