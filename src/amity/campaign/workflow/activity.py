@@ -39,6 +39,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     type: ColumnType = "string"
     label: str = ""
+    logs: tuple[str, ...] = ()
+    """Schemas of logs that it may have been read from, whatever ``id`` refers to now: a file of it is
+    an export of those logs."""
 
 
 class WorkTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from amity.campaign.recipients.conditions import Rows, Value
+from amity.campaign.recipients.model import Schema
 from amity.campaign.workflow.activity import Column, ColumnType, Exclusion, Task, WorkTable
 from amity.campaign.workflow.errors import BadOptions
 from amity.expression.xtk.functions import Type
@@ -80,11 +81,22 @@ def asked(
 
 
 def added_columns(
-    columns: Sequence[Column], added: Iterable[tuple[Added, Value]]
+    columns: Sequence[Column], added: Iterable[tuple[Added, Value]], schema: Schema | None
 ) -> tuple[Column, ...]:
-    """The columns with those that are added; two of one name are refused."""
+    """The columns with those that are added from `schema`; two of one name are refused.
+
+    What is calculated beside columns of a log may hold what they hold.
+    """
+    logs = dict.fromkeys(log for column in columns for log in column.logs)
+    if schema is not None and schema.kind == "log":
+        logs[schema.id] = None
     new = [
-        Column(name=one.name, type=_OF_TYPE[value.type], label=one.label or one.name)
+        Column(
+            name=one.name,
+            type=_OF_TYPE[value.type],
+            label=one.label or one.name,
+            logs=tuple(logs),
+        )
         for one, value in added
     ]
     made = (*columns, *new)

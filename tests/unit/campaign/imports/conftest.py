@@ -17,6 +17,7 @@ from amity.campaign.exports.interval import Watch
 from amity.campaign.exports.service import LogExports
 from amity.campaign.imports.accounts import ExternalAccounts, Folders
 from amity.campaign.imports.copies import Copies
+from amity.campaign.recipients.conditions import Conditions
 from amity.campaign.recipients.schemas import CampaignSchemas
 from amity.campaign.workflow.activities import ACTIVITIES
 from amity.campaign.workflow.activity import Done, Later, Out, Task, WorkTable
@@ -72,6 +73,7 @@ class Ground:
         given = {
             "accounts": self.accounts,
             "clock": self.clock,
+            "conditions": Conditions(self.schemas),
             "copies": self.copies,
             "exports": self.exports,
             "schemas": self.schemas,

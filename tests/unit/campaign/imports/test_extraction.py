@@ -113,6 +113,45 @@ def test_a_file_of_log_rows_is_an_export(ground: Ground) -> None:
     ground.run("extraction", options, inputs={"a": population}, id=4)
 
 
+def test_log_rows_by_the_names_of_recipients(ground: Ground) -> None:
+    """Columns of a log that are carried over to recipients are that log's still."""
+    ground.schemas.install()
+    asked = {
+        "schema": "nms:broadLogRcp",
+        "columns": [
+            {"value": "@status", "name": "status"},
+            {"value": "[recipient/@externalId]", "name": "externalId"},
+        ],
+    }
+    queried = ground.run("query", asked, inputs={})
+    assert isinstance(queried, Done)
+    found = queried.outputs["out"].table
+    assert found is not None
+    carried = ground.run(
+        "enrichment",
+        {
+            "reconcile": {"keys": [{"attribute": "externalId"}]},
+            "columns": [{"value": "[targetData/@status] + 0", "name": "copied"}],
+        },
+        inputs={"a": found},
+    )
+    assert isinstance(carried, Done)
+    people = carried.outputs["out"].table
+    assert people is not None
+    assert people.schema == "nms:recipient"
+
+    def written(*columns: str, id: int) -> None:
+        named = [{"source": one} for one in columns]
+        ground.run("extraction", {"name": "p", "columns": named}, inputs={"a": people}, id=id)
+
+    written("status", id=7)
+    written("status", id=7)
+    for column in ("status", "copied"):
+        with pytest.raises(ExportTooSoon):
+            written(column, id=8)
+    written("@email", id=9)
+
+
 def test_what_cannot_be_written_is_refused(ground: Ground) -> None:
     """A name that leads elsewhere, an unknown column, two of one label."""
     population = table(ground, [])

@@ -67,6 +67,7 @@ class Enrichment:
             raise BadOptions("an enrichment adds columns, or reconciles, or both: say which")
         self._config = config
         self._conditions: Conditions = means.conditions
+        self._schemas = means.schemas
         self._reconciler = None
         if config.reconcile is not None:
             schema, keys = config.reconcile.schema, config.reconcile.keys
@@ -108,7 +109,9 @@ class Enrichment:
             (one, self._conditions.value(one.value, rows, task.now_ms))
             for one in self._config.columns
         ]
-        columns = added_columns(before.columns, given)
+        columns = added_columns(
+            before.columns, given, self._schemas.schema(schema) if schema else None
+        )
         table = made_rows(connection, columns)
         old = [source.c[one.name] for one in before.columns]
         chosen = sa.select(source.c.n, key, *old, *(value.sql for _, value in given))

@@ -7,7 +7,7 @@ obeys its rule: at most every four hours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -83,10 +83,8 @@ class Extraction:
     def run(self, task: Task) -> Done:
         """Write the population; the population goes on as it came."""
         table = task.table
-        if table.schema:
-            key = f"workflow {task.workflow} task {task.id}"
-            self._exports.claim(table.schema, key=key, by=f"workflow {task.workflow}")
         columns = self._columns(table)
+        self._claim(task, table, {one.source for one in columns if not one.linked})
         name = self._name(task)
         path, inner = self._copies.draft(task.name("files"), name)
         with self._writer(path, [one.label for one in columns]) as writer:
@@ -105,6 +103,13 @@ class Extraction:
         self._copies.mark(copy)
         told = {"filename": name, "files": [msgspec.to_builtins(copy)]}
         return Done(outputs={"out": Out(table=table, vars=told)})
+
+    def _claim(self, task: Task, table: WorkTable, written: Collection[str]) -> None:
+        """Count the file as an export of each log whose rows, or columns, it holds."""
+        logs = [log for one in table.columns if one.name in written for log in one.logs]
+        for schema in dict.fromkeys(filter(None, (table.schema, *logs))):
+            key = f"workflow {task.workflow} task {task.id} {schema}"
+            self._exports.claim(schema, key=key, by=f"workflow {task.workflow}")
 
     def _columns(self, table: WorkTable) -> list[_Extracted]:
         given = self._config.columns or tuple(

@@ -266,7 +266,7 @@ class Query:
             for one in self._config.columns
         ]
         old = draft.parent.columns if draft.parent else ()
-        columns = added_columns(old, given)
+        columns = added_columns(old, given, self._schemas.schema(self._config.schema))
         table = made_rows(draft.connection, columns)
         wanted = sa.select(
             _CHOSEN.c.n,
