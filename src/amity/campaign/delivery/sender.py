@@ -7,9 +7,9 @@ See docs/adr/0017-delivery.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 import structlog
@@ -31,6 +31,9 @@ WAIT_S: Final = 0.05
 END_S: Final = 20.0
 """How long an orderly end waits for what is under way."""
 
+MAKERS: Final = 2
+"""Threads that make messages. A signature lets others run, so that two cores are used. Ours."""
+
 HOLD_MS_MAX: Final = 15 * MINUTE_MS
 """Longest pause of a channel whose server is in trouble; it begins with a minute. Ours."""
 
@@ -41,6 +44,11 @@ class _Chunk(NamedTuple):
     claimed: Claimed
     broken: dict[int, str]
     future: Future[list[Outcome]]
+
+
+class _Made(NamedTuple):
+    messages: list[Outgoing]
+    broken: dict[int, str]
 
 
 class Sender:
@@ -75,6 +83,8 @@ class Sender:
         self._persons = persons
         self._writer = writer
         self._channel = channel
+        self._makers = ThreadPoolExecutor(MAKERS, "mails")
+        self._making: list[tuple[Claimed, Future[_Made]]] = []
         self._process = ids.hex(16)
         self._number = 0
         self._recovered = False
@@ -89,8 +99,10 @@ class Sender:
     def run_once(self, now_ms: int, limit: int = 0) -> int:  # noqa: ARG002 - every host takes it
         """Settle what has come back, claim what is due; more than 0 while anything is under way."""
         moved = self._recover(now_ms) + self._turn(now_ms)
-        if moved == 0 and self._chunks:
-            wait([chunk.future for chunk in self._chunks], WAIT_S, FIRST_COMPLETED)
+        if moved == 0 and (self._chunks or self._making):
+            under_way: list[Future[Any]] = [future for _, future in self._making]
+            under_way += [chunk.future for chunk in self._chunks]
+            wait(under_way, WAIT_S, FIRST_COMPLETED)
             return 1
         return moved
 
@@ -118,8 +130,10 @@ class Sender:
 
     def close(self, now_ms: int) -> None:
         """Claim nothing more; wait a while for what is under way, so that little is unknown."""
-        wait([chunk.future for chunk in self._chunks], END_S)
         self._ending = True
+        self._makers.shutdown()
+        self._hand_over()
+        wait([chunk.future for chunk in self._chunks], END_S)
         self._turn(now_ms)
         self._channel.close()
 
@@ -140,14 +154,16 @@ class Sender:
 
     def _turn(self, now_ms: int) -> int:
         """Settle and claim in one commit: a commit costs what making twenty messages does."""
+        handed = self._hand_over()
         done = [chunk for chunk in self._chunks if chunk.future.done()]
         found = [_outcomes(chunk) for chunk in done]
         for outcomes in found:
             self._note_trouble(outcomes, now_ms)
-        free = 0 if self._ending else self._channel.parallel - len(self._chunks) + len(done)
+        busy = len(self._making) + len(self._chunks) - len(done)
+        free = 0 if self._ending else self._channel.parallel - busy
         deliveries = self._due_deliveries(now_ms) if free else []
         if not done and not deliveries:
-            return 0
+            return handed
         with self._tables.begin() as connection:
             for chunk, outcomes in zip(done, found, strict=True):
                 self._claims.settle(
@@ -156,8 +172,9 @@ class Sender:
             claimed, moved = self._claim(connection, deliveries, free=free, now_ms=now_ms)
         self._chunks = [chunk for chunk in self._chunks if chunk not in done]
         for one in claimed:
-            self._hand_over(one, now_ms)
-        return moved + sum(len(chunk.claimed.rows) for chunk in done)
+            making = self._makers.submit(self._make, one.delivery, one.rows, now_ms)
+            self._making.append((one, making))
+        return handed + moved + sum(len(chunk.claimed.rows) for chunk in done)
 
     def _due_deliveries(self, now_ms: int) -> list[Delivery]:
         if now_ms < self._held_until:
@@ -209,24 +226,33 @@ class Sender:
         self._rests[id] = self._claims.close(connection, delivery, now_ms) or 0
         return None
 
-    def _hand_over(self, claimed: Claimed, now_ms: int) -> None:
-        messages: list[Outgoing] = []
-        broken: dict[int, str] = {}
-        for row in claimed.rows:
+    def _hand_over(self) -> int:
+        """Hand over the chunks that are made; answers how many rows they have."""
+        made = [one for one in self._making if one[1].done()]
+        self._making = [one for one in self._making if one not in made]
+        for claimed, future in made:
+            messages, broken = future.result()
+            sending: Future[list[Outcome]]
+            if messages:
+                sending = self._channel.hand_over(messages)
+            else:
+                sending = Future()
+                sending.set_result([])
+            self._chunks.append(_Chunk(claimed, broken, sending))
+        return sum(len(claimed.rows) for claimed, _ in made)
+
+    def _make(self, delivery: Delivery, rows: Sequence[Row], now_ms: int) -> _Made:
+        """The messages of some recipients, and why those of others cannot be made."""
+        made = _Made([], {})
+        for row in rows:
             id = int(row["id"])
             try:
-                messages.append(self._made(claimed.delivery, row, now_ms))
+                made.messages.append(self._made(delivery, row, now_ms))
             except (BadContent, BadHeader, NotRendered) as error:
-                broken[id] = error.message
+                made.broken[id] = error.message
             except Exception as error:  # noqa: BLE001 - one recipient's data must not hold up others
-                broken[id] = f"the message cannot be made: {error!r}"[:1_000]
-        future: Future[list[Outcome]]
-        if messages:
-            future = self._channel.hand_over(messages)
-        else:
-            future = Future()
-            future.set_result([])
-        self._chunks.append(_Chunk(claimed, broken, future))
+                made.broken[id] = f"the message cannot be made: {error!r}"[:1_000]
+        return made
 
     def _made(self, delivery: Delivery, row: Row, now_ms: int) -> Outgoing:
         compiled = self._contents.compiled(delivery)
