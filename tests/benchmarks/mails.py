@@ -18,7 +18,7 @@ from amity.campaign.delivery.channel import Fate
 from amity.campaign.delivery.channels import CHANNELS
 from amity.campaign.delivery.channels.email import EmailConfig
 from amity.campaign.delivery.claims import Claims
-from amity.campaign.delivery.content import Content, Rendered
+from amity.campaign.delivery.content import Compiled, Content
 from amity.campaign.delivery.contents import Contents
 from amity.campaign.delivery.dkim import Dkim, load_key
 from amity.campaign.delivery.links import LinkSigner
@@ -26,6 +26,7 @@ from amity.campaign.delivery.message import Letter, Outgoing, Writer
 from amity.campaign.delivery.model import CHUNK_MESSAGES, Targeting
 from amity.campaign.delivery.persons import Persons
 from amity.campaign.delivery.qualification import Qualifier
+from amity.campaign.delivery.rewriting import LINK_VARIABLE, UNSUBSCRIBE_VARIABLE
 from amity.campaign.delivery.sender import Sender
 from amity.campaign.delivery.service import Deliveries
 from amity.campaign.delivery.shapes import NewDelivery, WantedTarget
@@ -136,12 +137,21 @@ def _ours(folder: Path, port: int) -> float:
 
 
 def _ready_made(folder: Path, port: int) -> float:
-    """The same client and connections, nothing to do but to hand over."""
+    """The same client and connections, messages of the same size, nothing to do but to hand over."""
     system = RealSystemClock()
-    writer = _writer(folder, LinkSigner(b"k" * 32, "https://t.shop.example"))
+    signer = LinkSigner(b"k" * 32, "https://t.shop.example")
     letter = Letter(1, 1, "p1@x.example", 0, marketing=True, name="Ann Lee")
-    rendered = Rendered("Ann, your autumn", CONTENT.html, "Dear Ann")
-    body = writer.write(letter, CONTENT, rendered).body
+    compiled = Compiled(CONTENT)
+    links = {
+        f"u{one.number}": signer.url("r", broadlog=1, delivery=1, url=one.number)
+        for one in compiled.urls
+    }
+    values = {
+        "recipient": {"firstName": "Ann1", "lastName": "Lee", "city": "Bath"},
+        UNSUBSCRIBE_VARIABLE: signer.url("u", broadlog=1, delivery=1),
+        LINK_VARIABLE: links,
+    }
+    body = _writer(folder, signer).write(letter, CONTENT, compiled.render(values)).body
     channel = CHANNELS["email"].make(EmailConfig(host=HOST, port=port))
     chunks = [
         [Outgoing(n, "b@b.shop.example", f"p{n}@x.example", body) for n in range(at, at + CHUNK_MESSAGES)]
