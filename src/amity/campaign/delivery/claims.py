@@ -373,6 +373,8 @@ def _statements(schemas: CampaignSchemas, persons: Persons) -> _Statements:
     now, token, id, ids = (_given(name) for name in ("b_now", "b_claim", "b_delivery", "b_ids"))
     moved = {"eventDate": now, "lastModified": now}
     due = sa.and_(logs.c.delivery_id == id, logs.c.status == model.PENDING, logs.c.retryAt <= now)
+    # An operator may have paused it since it was read.
+    goes_on = sa.exists().where(deliveries.c.id == id, deliveries.c.state.in_(model.UNDER_WAY))
     chunk = logs.c.id.between(_given("b_first"), _given("b_last"))
     settled = (
         sa.update(logs)
@@ -385,7 +387,7 @@ def _statements(schemas: CampaignSchemas, persons: Persons) -> _Statements:
         .where(deliveries.c.state.in_(model.UNDER_WAY))
         .order_by(deliveries.c.contactDate, deliveries.c.id),
         due=persons.logs()
-        .where(due, logs.c.id > _given("b_after"))
+        .where(due, goes_on, logs.c.id > _given("b_after"))
         .order_by(logs.c.id)
         .limit(model.CHUNK_MESSAGES),
         take=sa.update(logs)

@@ -36,6 +36,8 @@ NAME_CHARS_MAX = 100
 """Length of the column."""
 
 _MARKER = "Proof #{} "
+_ANALYSED = frozenset({"content", "contactDate", "validUntil", "serviceId", "transactional"})
+"""What the analysis is about: who is left out, and whether the content may be sent."""
 
 
 class Deliveries:
@@ -101,7 +103,7 @@ class Deliveries:
             values = self._given(connection, body)
             if body.internal_name and body.internal_name != row["internalName"]:
                 values["internalName"] = self._free(connection, body.internal_name)
-            if "content" in values or "contactDate" in values or "validUntil" in values:
+            if _ANALYSED.intersection(values):
                 values["state"] = model.EDITION
             self._set(connection, id, now_ms, **values)
             return self._shown(connection, id)
