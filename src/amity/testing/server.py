@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,14 +54,25 @@ class RunningServer:
         data: The data folder; an organisation is created in it when there is none.
         clock: Start of the virtual business clock, "" for real time.
         arguments: More arguments for ``amity serve``.
+        tls: Certificate and key, for https; the certificate is the only one that clients trust.
     """
 
-    def __init__(self, data: Path, clock: str = "", arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data: Path,
+        clock: str = "",
+        arguments: Sequence[str] = (),
+        *,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.data = data
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._verify = ssl.create_default_context(cafile=str(tls[0])) if tls else True
         self._clock = clock
-        self._arguments = arguments
+        self._arguments = list(arguments)
+        if tls:
+            self._arguments += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])]
         self._system = RealSystemClock()
         self._process: subprocess.Popen[bytes] | None = None
         kept = data / "test-credentials.json"
@@ -110,7 +122,7 @@ class RunningServer:
             "client_secret": self.credentials["client_secret"],
             "scope": "openid",
         }
-        reply = httpx.post(f"{self.url}/ims/token/v3", data=form, timeout=30)
+        reply = httpx.post(f"{self.url}/ims/token/v3", data=form, timeout=30, verify=self._verify)
         reply.raise_for_status()
         return str(reply.json()["access_token"])
 
@@ -122,7 +134,7 @@ class RunningServer:
             "x-gw-ims-org-id": self.credentials["org_id"],
             "x-sandbox-name": sandbox,
         }
-        return httpx.Client(base_url=self.url, headers=headers, timeout=120)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120, verify=self._verify)
 
     def _wait_ready(self) -> None:
         until = self._system.monotonic_s() + READY_S_MAX
@@ -138,7 +150,7 @@ class RunningServer:
 
     def _healthy(self) -> bool:
         try:
-            reply: Any = httpx.get(f"{self.url}/healthz", timeout=5)
+            reply: Any = httpx.get(f"{self.url}/healthz", timeout=5, verify=self._verify)
         except httpx.TransportError:
             return False
         return bool(reply.status_code == 200)
