@@ -65,6 +65,7 @@ class CampaignSchemas:
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: int | None = None
+        self._there = False
         self._compiled = _compile((), {})
 
     def install(self) -> None:
@@ -143,7 +144,9 @@ class CampaignSchemas:
             return self._compiled
         with self._lock:
             with self._tables.connect() as connection:
-                stamp = _stamp(connection)
+                # Once it is there it stays, and to look for it costs more than to read it.
+                self._there = self._there or sa.inspect(connection).has_table(SCHEMAS.name)
+                stamp = _stamp(connection) if self._there else ()
                 if stamp != self._compiled.stamp:
                     self._compiled = _read(connection)
             self._seen = version
@@ -151,8 +154,6 @@ class CampaignSchemas:
 
 
 def _stamp(connection: sa.Connection) -> tuple[tuple[str, int], ...]:
-    if not sa.inspect(connection).has_table(SCHEMAS.name):
-        return ()
     found = connection.execute(sa.select(SCHEMAS.c.id, SCHEMAS.c.version).order_by(SCHEMAS.c.seq))
     return tuple((row.id, row.version) for row in found)
 
