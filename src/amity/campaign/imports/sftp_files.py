@@ -103,6 +103,10 @@ class AccountFiles(asyncssh.SFTPServer):
             opened = await asyncio.to_thread(self._begin, full, shown, pflags)
         else:
             opened = _Open(file=_opened(full), path=shown)
+        if self.gone:
+            # While it was opened the session ended, and closed what it knew of.
+            _drop(opened)
+            raise asyncssh.SFTPConnectionLost("the connection broke")
         self._open.append(opened)
         return opened
 
