@@ -150,6 +150,7 @@ def build_loop(core: Core, platform: Platform) -> Loop:
 
 def _sources(core: Core, platform: Platform) -> list[Sink]:
     """Who fetches records, and who hears of opt-outs at once."""
+    organisation = core.folder.organisation()
     reception = Reception(
         validators=platform.validators, clock=core.clock, ids=core.ids, tenant=platform.tenant
     )
@@ -163,6 +164,7 @@ def _sources(core: Core, platform: Platform) -> list[Sink]:
                 work=core.folder.work,
                 outbound=core.outbound,
                 tenant=platform.tenant,
+                home=Scope(organisation["org_id"], organisation["sandbox"]),
             ),
             reception=reception,
             append=core.log.append,

@@ -10,7 +10,7 @@ import pytest
 
 from amity.flow.step import Cancel, Output, Timer
 from amity.kernel.clock import HOUR_MS, VirtualBusinessClock, from_iso
-from amity.kernel.errors import AmityError, NotFound
+from amity.kernel.errors import AmityError, Forbidden, NotFound
 from amity.kernel.ids import SeededIds
 from amity.kernel.scope import Scope
 from amity.platform.catalog.flow_service import SHOWN_SECRET, FlowService
@@ -164,6 +164,18 @@ def test_every_way_to_sign_in_can_be_made(tmp_path: Path) -> None:
 
 def stepped(messages: list[Any], fired: list[Timer], now: int, state: SourceState) -> Any:
     return SourceStage().step(state, messages, fired, now)
+
+
+def test_another_sandbox_reads_no_files_of_this_one(tmp_path: Path) -> None:
+    """The folder of the installation is one sandbox's; the others are told what to do instead."""
+    desk = Desk()
+    flow = find_flow(desk.flows, SCOPE, desk.flow(), SourceSpecs(SOURCES))
+    assert flow is not None
+    means = SourceMeans(tmp_path / "exports", tmp_path, Outbound(), "shop", home=SCOPE)
+
+    assert list(flow.spec.make(flow.config, means=means.of(SCOPE)).lots()) == []
+    with pytest.raises(Forbidden, match="another sandbox"):
+        flow.spec.make(flow.config, means=means.of(Scope(SCOPE.org, "dev")))
 
 
 def test_when_a_flow_wakes() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from amity.kernel.registry import Spec
+from amity.kernel.scope import Scope
 from amity.transports.outbound import Outbound
 
 
@@ -60,8 +61,9 @@ class Source(Protocol):
 class SourceMeans(NamedTuple):
     """What an installation lends its sources."""
 
-    exports: Path
-    """The folder under which sources read that are folders of this machine."""
+    exports: Path | None
+    """The folder under which sources read that are folders of this machine; None for a sandbox whose
+    files do not lie there."""
 
     work: Path
     """Files in the making, never seen by anyone."""
@@ -71,6 +73,13 @@ class SourceMeans(NamedTuple):
 
     tenant: str
     """The tenant's name, without underscore."""
+
+    home: Scope | None = None
+    """The sandbox whose files lie in the folder; None for any."""
+
+    def of(self, scope: Scope) -> SourceMeans:
+        """What a sandbox is lent: nobody reads another one's files."""
+        return self if self.home in {None, scope} else self._replace(exports=None)
 
 
 class SignIn(NamedTuple):

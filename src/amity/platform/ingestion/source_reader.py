@@ -119,7 +119,7 @@ class SourceReader:
         flow = find_flow(self._flows, scope, id, self._specs)
         if flow is None or not flow.enabled:
             return
-        source = flow.spec.make(flow.config, means=self._means)
+        source = flow.spec.make(flow.config, means=self._means.of(scope))
         for lot in source.lots():
             if not self._is_read(scope, flow, lot):
                 self._take(scope, flow, lot)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from amity.exchange.log_file import LogKind, Published, check_export, log_rows, published
-from amity.kernel.errors import Invalid
+from amity.kernel.errors import Forbidden, Invalid
 from amity.platform.ingestion.campaign_records import BadRow, Naming, record_of
 from amity.platform.ingestion.source import (
     Lot,
@@ -112,6 +112,11 @@ def _make(config: CampaignLogsConfig, *, means: SourceMeans) -> Source:
 
 def _store(config: CampaignLogsConfig, means: SourceMeans) -> Store:
     if config.authentication == LOCAL:
+        if means.exports is None:
+            raise Forbidden(
+                "the folder of this installation holds the files of another sandbox: have the "
+                "exports put into a container or onto an SFTP server, and read them there"
+            )
         return LocalStore(means.exports)
     if config.authentication == BLOB:
         if not config.container:
