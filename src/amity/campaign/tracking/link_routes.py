@@ -108,6 +108,7 @@ async def _unsubscribe(door: LinkDoor, token: str, request: Request) -> Response
     how = _how(await _form(request))
     if not how:
         return _html(pages.not_confirmed(), status=400)
+    await door.about(link)  # what nothing is known of any more must not be said to be done
     await door.opt_out(link, _asking(request), how)
     return _html(pages.done())
 

@@ -8,6 +8,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from answered import CLICK, PERSONAL, Answered
 from fastapi import FastAPI
 from routed import Client
@@ -384,3 +385,15 @@ def test_pages_load_nothing_and_tell_nobody(answered: Answered, http: Client) ->
         assert "no-store" == one.headers["cache-control"]
     assert "sandbox" in mirror.headers["content-security-policy"]
     assert "<script" not in page.text
+
+
+def test_nobody_is_told_of_an_opt_out_that_cannot_be(answered: Answered, http: Client) -> None:
+    """A message whose logs are gone names nobody any more: the page says so, and not that it is done."""
+    table = answered.schemas.table("nms:delivery")
+    with answered.tables.begin() as connection:
+        connection.execute(sa.delete(table).where(table.c.id == answered.delivery))
+    for form in (ONE_CLICK, {"confirm": "yes"}):
+        answer = http.post(answered.path("u"), data=form)
+        assert 404 == answer.status_code
+        assert "does not work" in answer.text
+    assert answered.appended == []
