@@ -88,6 +88,7 @@ class SqliteTables:
             poolclass=QueuePool,
             pool_size=_POOL_CONNECTIONS,
             max_overflow=-1,
+            hide_parameters=True,  # what somebody is called belongs into no journal
         )
 
         def start(connection: sa.Connection) -> None:

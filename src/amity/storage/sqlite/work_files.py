@@ -164,6 +164,7 @@ class SqliteWorkFiles:
             module=dbapi2,
             creator=lambda: _connect(target, attached, pragmas),
             poolclass=NullPool,
+            hide_parameters=True,  # what somebody is called belongs into no journal
         ).execution_options(compiled_cache=self._compiled)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         try:

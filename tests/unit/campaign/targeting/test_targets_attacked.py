@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from amity.campaign.workflow.activities import ACTIVITIES
 from amity.campaign.workflow.activities import query as query_activity
@@ -101,3 +102,25 @@ def test_a_large_import_comes_once(world: Any, monkeypatch: pytest.MonkeyPatch) 
     world.recipients({"email": "new@x.org", "lastModified": start + 2})
     found = world.run("query", query, memory=again.memory)
     assert found.outputs["out"].table.count == 1
+
+
+@pytest.mark.parametrize("place", ["work file", "campaign database", "end of a task"])
+def test_an_error_of_the_database_names_nobody(world: Any, place: str) -> None:
+    """It is told in the journal and in the server's log."""
+    people = world.schemas.table("nms:recipient")
+    world.recipients({"id": 1, "email": "ann@x.org"})
+    opened = {
+        "work file": lambda: world.work.build("w"),
+        "campaign database": world.tables.begin,
+        "end of a task": world.work.closing,
+    }[place]
+    again = sa.insert(people).values(id=1, email="private@x.org")
+    with pytest.raises(sa.exc.IntegrityError) as found, opened() as connection:
+        _fail(connection, people, again)
+    assert "private" not in str(found.value)
+
+
+def _fail(connection: sa.Connection, people: sa.Table, again: sa.Insert) -> None:
+    people.metadata.create_all(connection, [people])
+    connection.execute(again)
+    connection.execute(again)
