@@ -7,6 +7,9 @@ from typing import Any
 from ingestion_shop import SCOPE, Shop
 
 from amity.kernel.clock import RealSystemClock
+from amity.kernel.errors import NotFound
+from amity.kernel.scope import Scope
+from amity.platform.catalog.model import Dataset
 from amity.platform.ingestion.datastreams import DataStreams
 from amity.platform.ingestion.edge_door import EdgeDoor, Units
 from amity.platform.ingestion.edge_identity import EdgeIdentities
@@ -48,6 +51,14 @@ class EdgeShop(Shop):
         self.mixed = self.stream()
         self.locked = self.stream(access="authenticated")
         self.off = self.stream(enabled=False)
+
+    gone = False
+    """Whether the datasets have been deleted."""
+
+    def dataset(self, scope: Scope, id: str) -> Dataset:
+        if self.gone:
+            raise NotFound(f"there is no dataset {id!r}")
+        return super().dataset(scope, id)
 
     def stream(self, **settings: Any) -> str:
         """A new data stream's id."""

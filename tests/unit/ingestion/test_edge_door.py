@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import orjson
@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingestion_shop import NOW, SCOPE
 
-from amity.kernel.clock import RealSystemClock
-from amity.kernel.errors import Invalid, NotFound, NotSupported, TooMany
+from amity.flow.failed import FailedRecord
+from amity.kernel.clock import RealSystemClock, from_iso
+from amity.kernel.errors import TooMany
 from amity.kernel.limits import (
     EDGE_COLLECT_UNITS_MAX,
     EDGE_EVENTS_MAX,
@@ -25,10 +26,12 @@ from amity.kernel.limits import (
     EDGE_REQUEST_BYTES_MAX,
     EDGE_UNIT_BYTES,
 )
-from amity.platform.ingestion.datastreams import MAPPINGS_MAX
+from amity.kernel.scope import Scope
 from amity.platform.ingestion.door import Pressure
 from amity.platform.ingestion.edge_door import Units
 from amity.platform.ingestion.edge_identity import EdgeIdentities, ecid_of_fpid
+from amity.platform.ingestion.errors import NotReplayable, StillRefused
+from amity.platform.ingestion.replays import Replays
 
 ECID = "0" * 20 + "123456789012345678"
 FPID = "123e4567-e89b-42d3-a456-426614174000"
@@ -810,58 +813,73 @@ async def test_any_json_is_answered_and_nothing_is_lost(body: Any, path: str) ->
         assert kept
 
 
-class TestDataStreams:
-    """What a data stream may be."""
+class Filed(NamedTuple):
+    """A failed record as it is found."""
 
-    def test_created_replaced_deleted(self, edge: EdgeShop) -> None:
-        """It is what was sent, defaults filled in; deleted, its id is unknown."""
-        made = edge.datastreams.create(SCOPE, {"name": "Shop", "eventDataset": "d-event"})
-        changed = edge.datastreams.replace(
-            SCOPE, made["id"], {"name": "Shop", "eventDataset": "d-event", "enabled": False}
-        )
-        found = edge.datastreams.find(made["id"])
+    record: FailedRecord
+    status: str = "open"
 
-        assert made["access"] == "mixed"
-        assert made["enabled"] is True
-        assert changed["createdAt"] == made["createdAt"]
-        assert found is not None
-        assert found.settings.enabled is False
-        assert edge.datastreams.get(SCOPE, made["id"]) == changed
-        assert len(edge.datastreams.listed(SCOPE)) == 4
-        edge.datastreams.delete(SCOPE, made["id"])
-        assert edge.datastreams.find(made["id"]) is None
-        with pytest.raises(NotFound):
-            edge.datastreams.get(SCOPE, made["id"])
 
-    def test_other_sandbox_sees_none(self, edge: EdgeShop) -> None:
-        """A data stream is found by its own scope only."""
-        other = SCOPE._replace(sandbox="dev")
+class FiledRecords:
+    """The failed records on a shop's log."""
 
-        assert edge.datastreams.listed(other) == []
-        for call in (edge.datastreams.get, edge.datastreams.delete):
-            with pytest.raises(NotFound):
-                call(other, edge.mixed)
+    def __init__(self, edge: EdgeShop) -> None:
+        self._edge = edge
 
-    @pytest.mark.parametrize(
-        ("change", "error"),
-        [
-            ({"name": " "}, Invalid),
-            ({"name": 7}, Invalid),
-            ({"unknown": 1}, Invalid),
-            ({"access": "open"}, Invalid),
-            ({"ipObfuscation": "some"}, Invalid),
-            ({"eventDataset": "nowhere"}, NotFound),
-            ({"eventDataset": "d-profile"}, Invalid),
-            ({"profileDataset": "d-event"}, Invalid),
-            ({"lookups": {"geo": True}}, NotSupported),
-            ({"firstPartyIdCookie": "a; b"}, Invalid),
-            ({"mapping": [{"source": "xdm.a", "destination": "b"}]}, Invalid),
-            ({"mapping": [{"source": "data.a", "destination": ""}]}, Invalid),
-            ({"mapping": [{"source": "data.a", "destination": "a..b"}]}, Invalid),
-            ({"mapping": [{"source": "data.a", "destination": "b"}] * (MAPPINGS_MAX + 1)}, Invalid),
-        ],
+    def get(self, scope: Scope, id: str) -> Any:
+        """The one of that id."""
+        found = [one for one in self._edge.failed() if (one.id, one.scope) == (id, scope.key)]
+        return Filed(found[0]) if found else None
+
+
+def replays(edge: EdgeShop) -> Replays:
+    """Sends failed records again."""
+    return Replays(
+        failures=FiledRecords(edge),
+        reception=edge.reception,
+        inlets=edge,
+        write_keys=edge,
+        append=edge.appender.append,
     )
-    def test_refused(self, edge: EdgeShop, change: dict[str, Any], error: type[Exception]) -> None:
-        """What cannot be is refused when it is set up, not when events come."""
-        with pytest.raises(error):
-            edge.stream(**change)
+
+
+async def test_refused_event_is_replayed_once_it_is_right(
+    edge: EdgeShop, http: httpx.AsyncClient
+) -> None:
+    """An event of a clock ahead of ours is refused; when its time has come, replay takes it."""
+    body = {"events": [event(timestamp="2017-10-30T13:00:00.000Z")]}
+    await interact(http, edge.mixed, body)
+    (failed,) = edge.failed()
+    with pytest.raises(StillRefused):
+        await replays(edge).replay(SCOPE, failed.id)
+    edge.clock.advance_to(from_iso("2017-10-30T13:00:00Z"))
+    answer = await replays(edge).replay(SCOPE, failed.id)
+    (record,) = records(edge)
+
+    assert answer["status"] == "replayed"
+    assert record["timestamp"] == "2017-10-30T13:00:00.000Z"
+    assert record["_id"] == json.loads(failed.raw)["_id"]
+
+
+async def test_whole_refused_request_says_where_to_send_it(
+    edge: EdgeShop, http: httpx.AsyncClient
+) -> None:
+    """It was never a record: replay says so instead of breaking down."""
+    await interact(http, edge.mixed, b"{")
+    (failed,) = edge.failed()
+
+    with pytest.raises((NotReplayable, StillRefused)):
+        await replays(edge).replay(SCOPE, failed.id)
+
+
+async def test_event_of_a_dataset_that_is_gone_is_kept(
+    edge: EdgeShop, http: httpx.AsyncClient
+) -> None:
+    """The request is answered with the reason and lies among the failed records."""
+    edge.gone = True
+    body = {"events": [event()]}
+    reply = await interact(http, edge.mixed, body)
+
+    assert reply.status_code == 404
+    assert "d-event" in reply.json()["detail"]
+    assert [json.loads(one.raw) for one in edge.failed()] == [body]
