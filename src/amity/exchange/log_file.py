@@ -173,6 +173,8 @@ class LogFileWriter:
         self._parts: list[Written] = []
         self._part_rows = 0
         self._part = self._open()
+        self.visible = False
+        """Whether anything of it is in the store: also without its manifest somebody may have read it."""
 
     def write(self, rows: Sequence[Sequence[str | None]]) -> None:
         """Add rows: a text or None for each column."""
@@ -202,6 +204,7 @@ class LogFileWriter:
             name = f"{self._facts.stem}{'' if at == 1 else f'_{at}'}.csv"
             path = f"{self._facts.folder}/{name}".lstrip("/")
             self._store.put(path, self._spool / f"{at}", content_type=_CONTENT_TYPE)
+            self.visible = True
             results.append(self._result(name, part))
         manifest = self._manifest(tuple(results))
         content = orjson.dumps(msgspec.to_builtins(manifest), option=orjson.OPT_INDENT_2) + b"\n"

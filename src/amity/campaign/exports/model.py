@@ -58,7 +58,7 @@ class LogExport(msgspec.Struct, frozen=True, kw_only=True):
             "since": to_iso(self.since_ms),
             "until": to_iso(self.until_ms),
             "begun": to_iso(self.begun_ms),
-            "published": to_iso(self.published_ms) if self.published_ms else None,
+            "published": to_iso(self.published_ms) if self.state == "published" else None,
             "rows": self.rows,
             "manifest": self.manifest,
             "error": self.error,

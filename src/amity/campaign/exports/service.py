@@ -283,12 +283,14 @@ class LogExports:
             manifest = writer.publish()
         except BaseException:
             writer.discard()
+            if writer.visible:
+                self._note(export.id, published_ms=self._watch.now().business_ms)
             raise
         self._note(export.id, state="published", rows=manifest.rows, manifest=facts.manifest_path)
 
     def _note(self, id: str, **facts: Any) -> None:
         now = self._watch.now()
-        if facts["state"] == "published":
+        if facts.get("state") == "published":
             facts["published_ms"] = now.business_ms
         with self._tables.begin() as connection:
             store.change(connection, id, now, **facts)

@@ -83,23 +83,25 @@ def latest(connection: sa.Connection, limit: int, kind: LogKind | None = None) -
 
 
 def last_moments(connection: sa.Connection, kind: LogKind) -> tuple[Moment, int] | None:
-    """When the last export of a kind was begun or published, and how far its window went."""
-    asked = (
-        sa.select(EXPORTS)
-        .where(EXPORTS.c.kind == kind, EXPORTS.c.state != "failed")
-        .order_by(EXPORTS.c.number.desc())
-        .limit(1)
-    )
-    row = connection.execute(asked).first()
+    """When the last export of a kind was begun or published, and how far the last window went.
+
+    One that failed when rows of it were to be seen already counts for the time, not for the window.
+    """
+    newest = sa.select(EXPORTS).where(EXPORTS.c.kind == kind).order_by(EXPORTS.c.number.desc())
+    whole = EXPORTS.c.state != "failed"
+    row = connection.execute(
+        newest.where(sa.or_(whole, EXPORTS.c.published_ms > 0)).limit(1)
+    ).first()
     if row is None:
         return None
+    window = connection.execute(newest.where(whole).limit(1)).first()
     moment = Moment(
         business_ms=max(row.begun_ms, row.published_ms),
         machine_ms=row.machine_ms,
         boot=row.boot,
         virtual=row.virtual,
     )
-    return moment, row.until_ms
+    return moment, window.until_ms if window is not None else 0
 
 
 def add(connection: sa.Connection, export: LogExport, now: Moment) -> None:

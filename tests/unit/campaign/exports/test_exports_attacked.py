@@ -16,7 +16,8 @@ from amity.campaign.tracking.hits_sink import HitsSink
 from amity.campaign.tracking.model import HITS_TOPIC, Hit, encoded
 from amity.exchange.errors import ExportTooSoon
 from amity.storage.ports import LogRecord
-from amity.transports.errors import StoreUnavailable
+from amity.transports.errors import StoreRefused, StoreUnavailable
+from amity.transports.local import LocalStore
 from amity.transports.ports import Store
 
 HOUR_S = 3_600
@@ -112,3 +113,45 @@ def test_a_clock_set_back_before_a_file_went_elsewhere(tmp_path: Path) -> None:
     place.machine.passes(5 * HOUR_S)
     place.run("broadLog")
     assert "unknown" in [row["status"] for row in place.rows("broadLog")[-1]]
+
+
+class _NoManifests(LocalStore):
+    """A place whose keeper lets files in and refuses what says that they are whole."""
+
+    def put(self, path: str, data: bytes | Path, *, content_type: str = "") -> None:
+        if path.endswith(".json"):
+            raise StoreRefused("no manifests here")
+        super().put(path, data, content_type=content_type)
+
+
+def test_a_place_that_refuses_manifests_is_no_way_round(tmp_path: Path) -> None:
+    """What failed after rows were to be seen counts for the four hours, and its window is still owed."""
+    place = Place(tmp_path)
+    place.shop()
+    place.store = _NoManifests(tmp_path / "exports")
+    with pytest.raises(StoreRefused):
+        place.run("broadLog")
+    assert list((tmp_path / "exports").rglob("*.csv"))
+    with pytest.raises(ExportTooSoon):
+        place.run("broadLog")
+    place.machine.passes(4 * HOUR_S)
+    place.store = LocalStore(tmp_path / "exports")
+    assert place.run("broadLog").rows == 2
+
+
+def test_what_failed_unseen_may_be_tried_at_once(tmp_path: Path) -> None:
+    """A place that takes nothing has been given nothing."""
+    place = Place(tmp_path)
+    place.shop()
+    fine, place.store = place.store, _Refusing()  # type: ignore[assignment]
+    with pytest.raises(StoreRefused):
+        place.run("broadLog")
+    place.store = fine
+    assert place.run("broadLog").rows == 2
+
+
+class _Refusing:
+    """A place that takes nothing."""
+
+    def put(self, path: str, data: bytes | Path, *, content_type: str = "") -> None:
+        raise StoreRefused("nothing is taken here")
