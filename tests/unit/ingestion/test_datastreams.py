@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,3 +78,21 @@ def test_refused(edge: EdgeShop, change: dict[str, Any], error: type[Exception])
     """What cannot be is refused when it is set up, not when events come."""
     with pytest.raises(error):
         edge.stream(**change)
+
+
+def test_the_how_to_shows_one_that_can_be_made(edge: EdgeShop) -> None:
+    """The data stream on the page is taken, its two datasets filled in."""
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "point-the-web-sdk-here.md"
+    (block,) = re.findall(
+        r"^```json datastream\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    shown = json.loads(block)
+    made = edge.datastreams.create(
+        SCOPE, {**shown, "eventDataset": "d-event", "profileDataset": "d-profile"}
+    )
+
+    filled_in = {"eventDataset", "profileDataset", "lookups"}
+    assert {key: made[key] for key in shown.keys() - filled_in - {"mapping"}} == {
+        key: shown[key] for key in shown.keys() - filled_in - {"mapping"}
+    }
+    assert list(made["mapping"]) == shown["mapping"]
