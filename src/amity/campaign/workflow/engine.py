@@ -362,15 +362,20 @@ class Engine:
     # --- Work files --------------------------------------------------------------------------
 
     def _made_by(self, task: sa.Row[Any]) -> list[str]:
-        """The work files of a task whose result counts for nothing."""
+        """The work files of a task whose result counts for nothing; none that a transition names."""
         own = f"wkf{task.workflow}_{task.id}_"
-        return [name for name in self._work.names() if name.startswith(own)]
+        kept = self._kept()
+        return [name for name in self._work.names() if name.startswith(own) and name not in kept]
+
+    def _kept(self) -> set[str]:
+        """The work files that transitions name."""
+        with self._tables.connect() as connection:
+            query = sa.select(TRANSITIONS.c.file).where(TRANSITIONS.c.kept == 1).distinct()
+            return set(connection.execute(query).scalars())
 
     def _sweep(self) -> None:
         """Drop the work files that a killed engine made or no longer needed."""
-        with self._tables.connect() as connection:
-            query = sa.select(TRANSITIONS.c.file).where(TRANSITIONS.c.kept == 1).distinct()
-            kept = set(connection.execute(query).scalars())
+        kept = self._kept()
         names = [name for name in self._work.names() if _WORK_FILE.match(name)]
         self._work.drop(name for name in names if name not in kept)
 

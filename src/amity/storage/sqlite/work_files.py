@@ -199,12 +199,21 @@ def _holding(draft: Path) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BeingMade(f"work table {draft.stem} is being made by another task") from error
-        if os.fstat(descriptor).st_nlink == 0:
-            raise BeingMade(f"the draft of work table {draft.stem} was swept at this moment")
+        if not _still_there(descriptor, draft):
+            # It was published or swept between our opening it and holding it.
+            raise BeingMade(f"the draft of work table {draft.stem} ended at this moment")
         os.ftruncate(descriptor, 0)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _still_there(descriptor: int, draft: Path) -> bool:
+    """Whether the file we hold is the draft yet: what was published must not be touched."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), draft.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _connect(target: str, attached: Mapping[str, str], pragmas: Iterable[str]) -> Connection:
