@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter
@@ -24,6 +25,7 @@ from amity.campaign.tracking.reports import TrackingReports
 from amity.campaign.tracking.routes import router as tracking_router
 from amity.campaign.workflow.routes import router as workflow_router
 from amity.flow.failures import Failures
+from amity.kernel.limits import DISK_FREE_BYTES_MIN
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -117,7 +119,11 @@ def listeners(
         found["sftp"] = (server, options.sftp_port)
     if options.bounce_port is not None:
         door = BounceDoor(
-            append=append, signer=campaign.signer, clock=core.clock, domain=options.bounce_domain
+            append=append,
+            signer=campaign.signer,
+            clock=core.clock,
+            domain=options.bounce_domain,
+            full=lambda: shutil.disk_usage(core.folder.root).free < DISK_FREE_BYTES_MIN,
         )
         found["bounce"] = (door, options.bounce_port)
     return found

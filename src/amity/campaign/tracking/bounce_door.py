@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import AnyStr
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -67,6 +68,7 @@ class _Handler:
     signer: LinkSigner
     clock: BusinessClock
     domain: str
+    full: Callable[[], bool]
 
     async def handle_RCPT(  # noqa: N802, PLR0917 - the protocol's name and parameters
         self,
@@ -84,6 +86,8 @@ class _Handler:
             opened(self.signer, local)
         except BadLink:
             return "550 5.1.1 No message of ours has this address"
+        if self.full():
+            return "452 4.3.1 The disk is nearly full: come again later"
         if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:
             return "452 4.5.3 Too many recipients at once"
         envelope.rcpt_tos.append(address)
@@ -166,7 +170,7 @@ class _Server(SMTP):
         if heaviest is not self:
             super().data_received(data)
 
-    async def push(self, status: str | bytes) -> None:
+    async def push(self, status: AnyStr) -> None:
         """Answer; what is answered is held no longer."""
         self.unanswered = 0
         await super().push(status)
@@ -201,12 +205,21 @@ class BounceDoor:
         signer: Opens the signed addresses.
         clock: Stamps what comes.
         domain: What stands after the @ of envelope senders; the name it greets with.
+        full: Whether the disk is too full to take more.
     """
 
     def __init__(
-        self, *, append: Append, signer: LinkSigner, clock: BusinessClock, domain: str
+        self,
+        *,
+        append: Append,
+        signer: LinkSigner,
+        clock: BusinessClock,
+        domain: str,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._handler = _Handler(append=append, signer=signer, clock=clock, domain=domain)
+        self._handler = _Handler(
+            append=append, signer=signer, clock=clock, domain=domain, full=full
+        )
         self._open: set[_Server] = set()
         self._server: asyncio.Server | None = None
 

@@ -27,9 +27,13 @@ DSN = (
 
 
 @asynccontextmanager
-async def listening(answered: Answered) -> AsyncIterator[int]:
+async def listening(answered: Answered, *, full: bool = False) -> AsyncIterator[int]:
     door = BounceDoor(
-        append=answered.append, signer=answered.signer, clock=answered.clock, domain=DOMAIN
+        append=answered.append,
+        signer=answered.signer,
+        clock=answered.clock,
+        domain=DOMAIN,
+        full=lambda: full,
     )
     try:
         yield await door.start("127.0.0.1", 0)
@@ -122,3 +126,15 @@ async def test_all_connections_together_are_bounded(
     assert b"250 2.0.0 Ok" in said
     kept: list[Entry] = answered.appended
     assert len(kept) == 1
+
+
+async def test_a_disk_that_is_nearly_full_takes_no_mail(answered: Answered) -> None:
+    """Whoever comes is told to come again, before anything is sent."""
+    async with listening(answered, full=True) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for line in (b"HELO x", b"MAIL FROM:<>", f"RCPT TO:<postmaster@{DOMAIN}>".encode()):
+            await reader.readline()
+            writer.write(line + b"\r\n")
+        assert (await reader.readline()).startswith(b"452 4.3.1")
+        writer.close()
+    assert answered.appended == []
