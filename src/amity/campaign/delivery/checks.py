@@ -10,7 +10,7 @@ from typing import Any
 
 from amity.campaign.delivery.content import Compiled
 from amity.campaign.delivery.errors import BadContent, BadHeader
-from amity.campaign.delivery.message import checked
+from amity.campaign.delivery.message import mailbox
 from amity.campaign.delivery.model import Check
 from amity.campaign.delivery.persons import DELIVERY_NAMES, Persons
 from amity.campaign.delivery.rewriting import UNSUBSCRIBE_VARIABLE
@@ -53,10 +53,11 @@ def _addresses(compiled: Compiled) -> Iterator[Check]:
     content = compiled.content
     if not content.from_address:
         yield _error("sender", "fromAddress is empty: say whom the message is from")
-    for rule, address in (("sender", content.from_address), ("replyTo", content.reply_to)):
+    names = (("sender", content.from_name, content.from_address), ("replyTo", "", content.reply_to))
+    for rule, name, address in names:
         try:
             if address:
-                checked(address)
+                mailbox(name, address)
         except BadHeader as error:
             yield _error(rule, error.message)
 

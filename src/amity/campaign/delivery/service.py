@@ -135,6 +135,12 @@ class Deliveries:
             row = self._contents.delivery(connection, id)
             if row["state"] in (*model.UNDER_WAY, model.PAUSED):
                 raise WrongState(f"delivery {id} is under way: stop it first")
+            logs = self._schemas.table("nms:broadLogRcp")
+            leaving = sa.select(logs.c.id).where(
+                logs.c.delivery_id == id, logs.c.status == model.SENDING
+            )
+            if connection.execute(leaving.limit(1)).first() is not None:
+                raise WrongState(f"messages of delivery {id} are being handed over: wait for them")
             connection.execute(sa.delete(self._table).where(self._table.c.id == id))
 
     def prepare(self, id: int, target: WantedTarget, targeting: Targeting) -> Json:
@@ -347,17 +353,13 @@ class Deliveries:
     def _make_proof(self, connection: sa.Connection, row: Json, now_ms: int) -> int:
         """A delivery with the same content, whose subject says which proof it is."""
         table = self._table
-        before = connection.execute(
-            sa.select(sa.func.count()).select_from(table).where(table.c.proofOfId == row["id"])
-        ).scalar_one()
+        number, name = self._next_proof(connection, row)
         content = content_of(row["content"])
-        marked = msgspec.structs.replace(
-            content, subject=_MARKER.format(before + 1) + content.subject
-        )
+        marked = msgspec.structs.replace(content, subject=_MARKER.format(number) + content.subject)
         kept = ("messageType", "transactional", "serviceId", "campaignName")
         values = {name: row[name] for name in kept} | {
-            "internalName": f"{row['internalName'][:80]}_proof{before + 1}",
-            "label": f"Proof #{before + 1} of {row['label'] or row['internalName']}",
+            "internalName": name,
+            "label": f"Proof #{number} of {row['label'] or row['internalName']}",
             "content": msgspec.json.encode(marked).decode(),
             "proof": True,
             "proofOfId": row["id"],
@@ -366,6 +368,16 @@ class Deliveries:
         }
         made = connection.execute(sa.insert(table).values(values)).inserted_primary_key
         return int(made[0]) if made else 0
+
+    def _next_proof(self, connection: sa.Connection, row: Json) -> tuple[int, str]:
+        """The number of a new proof, and a name that is free: proofs may have been deleted."""
+        table = self._table
+        mine = sa.select(table.c.content).where(table.c.proofOfId == row["id"])
+        subjects = [content_of(one).subject for one in connection.execute(mine).scalars()]
+        marks = (one.split(" ", 2)[1].removeprefix("#") for one in subjects)
+        number = max((int(one) for one in marks if one.isdigit()), default=0) + 1
+        name = f"{row['internalName'][:60]}_{row['id']}_proof{number}"
+        return number, self._free(connection, name)
 
     def _write_proof(
         self,

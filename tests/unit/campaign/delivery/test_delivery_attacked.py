@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from campaign_side import CONTENT, Campaign
 
-from amity.campaign.delivery.errors import WrongState
+from amity.campaign.delivery.errors import BadContent, WrongState
 from amity.campaign.delivery.shapes import NewDelivery
 
 
@@ -54,3 +55,52 @@ def test_a_delivery_that_is_paused_while_the_sender_looks(tmp_path: Path) -> Non
     campaign.deliveries.resume(id)
     campaign.drain()
     assert len(campaign.server.addresses()) == 5
+
+
+def test_a_delivery_is_not_forgotten_while_it_leaves(tmp_path: Path) -> None:
+    """Stopped is not over: what is being handed over has a log to be settled in."""
+    campaign = Campaign(tmp_path)
+    campaign.crowd(3)
+    id = campaign.started(CONTENT)
+
+    def stopped() -> None:
+        campaign.deliveries.stop(id)
+        with pytest.raises(WrongState, match="handed over"):
+            campaign.deliveries.delete(id)
+        campaign.server.before = lambda: None
+
+    campaign.server.before = stopped
+    campaign.drain()
+    assert campaign.statuses(id) == {"sent": 3}
+    campaign.deliveries.delete(id)
+
+
+def test_proofs_are_numbered_on(tmp_path: Path) -> None:
+    """Also where one was deleted, and where the names of two deliveries begin alike."""
+    campaign = Campaign(tmp_path)
+    campaign.crowd(1)
+    to = ["qa@shop.example"]
+    long = "x" * 90
+    ids = [campaign.ready(CONTENT, internal_name=long + end) for end in "ab"]
+    first = campaign.deliveries.proof(ids[0], to)
+    campaign.deliveries.proof(ids[0], to)
+    campaign.drain()
+    campaign.deliveries.delete(first["id"])
+
+    again = campaign.deliveries.proof(ids[0], to)
+    other = campaign.deliveries.proof(ids[1], to)
+
+    assert again["content"]["subject"].startswith("Proof #3 ")
+    assert other["content"]["subject"].startswith("Proof #1 ")
+    assert len({again["internalName"], other["internalName"]}) == 2
+
+
+def test_a_sender_that_adds_a_header_is_refused_before_anybody_is_written_to(
+    tmp_path: Path,
+) -> None:
+    """Else each message fails for good, one by one."""
+    campaign = Campaign(tmp_path)
+    campaign.crowd(1)
+    content = msgspec.structs.replace(CONTENT, from_name="Shop\r\nBcc: x@x.example")
+    with pytest.raises(BadContent, match="line break"):
+        campaign.ready(content)
