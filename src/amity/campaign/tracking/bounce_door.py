@@ -40,11 +40,12 @@ CONNECTION_BYTES_MAX = 64 * 1024 * 1024
 """What one connection may send, lines counted as below, before it is cut. Ours: the protocol reader
 keeps an endless line, and empty ones take it long."""
 
-UNANSWERED_BYTES_MAX = 128 * 1024 * 1024
+UNANSWERED_BYTES_MAX = 256 * 1024 * 1024
 """What all connections together hold of mails that are not answered; beyond it the heaviest is cut. Ours."""
 
-LINE_BYTES = 100
-"""What a line costs in memory beside its bytes: the protocol reader keeps a mail as a list of lines."""
+LINE_BYTES = 400
+"""What a line costs beside its bytes, in memory and in time of the event loop: the protocol reader takes
+and keeps a mail line by line. Ours."""
 
 IDLE_S_MAX = 60.0
 RECIPIENTS_MAX = 20
