@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import struct
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +30,18 @@ def test_round_trip(kind: LinkKind, broadlog: int, delivery: int, url: int) -> N
     made = SIGNER.url(kind, broadlog=broadlog, delivery=delivery, url=url)
     assert made.startswith(f"https://t.example.org/{kind}/")
     assert SIGNER.open(kind, _token(made)) == Link(kind, broadlog, delivery, url)
+
+
+@settings(max_examples=50)
+@given(st.binary(min_size=32, max_size=100), IDS, DELIVERIES)
+def test_signatures_are_hmac(key: bytes, broadlog: int, delivery: int) -> None:
+    """A link ends in HMAC-SHA-256 as the library makes it, an envelope sender is its base32."""
+    signer = LinkSigner(key, "https://t.example.org")
+    raw = base64.urlsafe_b64decode(_token(signer.url("r", broadlog=broadlog, delivery=delivery)))
+    assert raw[14:] == hmac.digest(key, b"amity link r" + raw[:14], "sha256")[:16]
+    packed = struct.pack(">QI", broadlog, delivery)
+    signed = packed + hmac.digest(key, b"amity envelope" + packed, "sha256")[:13]
+    assert signer.verp(broadlog, delivery) == "b" + base64.b32encode(signed).decode().lower()
 
 
 @settings(max_examples=100)

@@ -11,6 +11,7 @@ from pathlib import Path
 import dkim as oracle
 import msgspec
 import pytest
+import re2
 from campaign_side import CONTENT, START_MS, signing_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from amity.campaign.delivery.content import Rendered
 from amity.campaign.delivery.dkim import Dkim, load_key, relaxed_body
 from amity.campaign.delivery.errors import BadHeader, BadKey
 from amity.campaign.delivery.links import LinkSigner
-from amity.campaign.delivery.message import Letter, Outgoing, Writer, checked
+from amity.campaign.delivery.message import ADDRESS_CHARS_MAX, Letter, Outgoing, Writer, checked
 
 SIGNER = LinkSigner(b"k" * 32, "https://t.shop.example")
 STRICT = policy.SMTP.clone(raise_on_defect=True)
@@ -109,6 +110,30 @@ def test_addresses_that_are_none(address: str) -> None:
     """Nothing but a plain address gets into an envelope."""
     with pytest.raises(BadHeader):
         checked(address)
+
+
+ADDRESS = re2.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.one_of(
+        st.lists(st.sampled_from(["a", "B9", ".", "@", "-", "+", "\n", " ", "é", "x" * 63, "_", ""])).map("".join),
+        st.emails(),
+    )
+)  # fmt: skip
+def test_addresses_are_those_of_the_grammar(address: str) -> None:
+    """What goes into an envelope is what the grammar of addresses says, and nothing else."""
+    wanted = bool(ADDRESS.fullmatch(address)) and len(address) <= ADDRESS_CHARS_MAX
+    try:
+        assert checked(address) == address
+        found = True
+    except BadHeader:
+        found = False
+    assert found == wanted
 
 
 def test_one_click_headers_are_signed() -> None:
