@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import io
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -36,6 +37,10 @@ _CONNECT_S = 10
 _LOGIN_S = 20
 _KEEPALIVE_S = 15
 """A peer that answers four of these not is gone."""
+
+_ANSWER_S = 300
+"""A request that is not answered for so long never is: a server that only keeps the connection alive
+must not hold up whoever waits. Ours."""
 
 _MISSING = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
 
@@ -115,7 +120,7 @@ class SftpStore:
         """The file's size and age."""
         full = self._at(path)
         try:
-            attrs = self._do(path, lambda sftp: sftp.stat(full))
+            attrs = self._do(path, lambda sftp: _answered(sftp.stat(full)))
         except NoSuchFile:
             return None
         return _stat(path, attrs) if _is_file(attrs) else None
@@ -124,7 +129,7 @@ class SftpStore:
         """Remove the file, if there is one."""
         full = self._at(path)
         with suppress(NoSuchFile):
-            self._do(path, lambda sftp: sftp.remove(full))
+            self._do(path, lambda sftp: _answered(sftp.remove(full)))
 
     def _at(self, path: str) -> str:
         return self._base + checked(path)
@@ -134,7 +139,7 @@ class SftpStore:
         folders = [(folder, 0)]
         while folders:
             at, depth = folders.pop()
-            for entry in await sftp.readdir(f"{self._base}{at}" or "."):
+            for entry in await _answered(sftp.readdir(f"{self._base}{at}" or ".")):
                 name = str(entry.filename)
                 path = f"{at}/{name}".lstrip("/")
                 if _is_folder(entry.attrs) and name not in {".", ".."} and depth < _DEPTH_MAX:
@@ -160,9 +165,10 @@ class SftpStore:
             raise StoreUnavailable(f"{self._config.host}, {path or '/'}: {reason}") from None
 
     async def _signed_in(self, work: Callable[[asyncssh.SFTPClient], Awaitable[T]]) -> T:
-        async with self._connection() as connection, connection.start_sftp_client(
-            path_encoding="utf-8", path_errors="surrogateescape"
-        ) as sftp:  # fmt: skip
+        async with self._connection() as connection:
+            sftp = await _answered(
+                connection.start_sftp_client(path_encoding="utf-8", path_errors="surrogateescape")
+            )
             return await work(sftp)
 
     @asynccontextmanager
@@ -191,7 +197,9 @@ class SftpStore:
             yield connection
         finally:
             connection.close()
-            await connection.wait_closed()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(connection.wait_closed(), _CONNECT_S)
+            connection.abort()
 
 
 class _HostKey(asyncssh.SSHClient):
@@ -221,40 +229,45 @@ def _refusal(config: SftpConfig, shown: str) -> str:
 async def _upload(sftp: asyncssh.SFTPClient, full: str, data: bytes | IO[bytes]) -> None:
     folder, _, name = full.rpartition("/")
     if folder:
-        await sftp.makedirs(folder, exist_ok=True)
+        await _answered(sftp.makedirs(folder, exist_ok=True))
     draft = f"{folder}/" * bool(folder) + f".{digest(name)}{UNFINISHED}"
     try:
-        async with sftp.open(draft, "wb") as file:
-            if isinstance(data, bytes):
-                await file.write(data)
-            else:
-                while chunk := data.read(_READ_BYTES):
-                    await file.write(chunk)
-            with suppress(asyncssh.SFTPOpUnsupported):
-                await file.fsync()
+        file = await _answered(sftp.open(draft, "wb"))
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        while chunk := source.read(_READ_BYTES):
+            await _answered(file.write(chunk))
+        with suppress(asyncssh.SFTPOpUnsupported):
+            await _answered(file.fsync())
+        await _answered(file.close())
         await _replace(sftp, draft, full)
     except BaseException:
         with suppress(asyncssh.Error, OSError):
-            await sftp.remove(draft)
+            await _answered(sftp.remove(draft))
         raise
 
 
 async def _replace(sftp: asyncssh.SFTPClient, draft: str, full: str) -> None:
     """Rename over what is there; a server that cannot do that in one has it removed first."""
     try:
-        await sftp.posix_rename(draft, full)
+        await _answered(sftp.posix_rename(draft, full))
     except asyncssh.SFTPOpUnsupported:
         with suppress(*_MISSING):
-            await sftp.remove(full)
-        await sftp.rename(draft, full)
+            await _answered(sftp.remove(full))
+        await _answered(sftp.rename(draft, full))
 
 
 async def _download(sftp: asyncssh.SFTPClient, full: str, copy: IO[bytes]) -> None:
-    if not _is_file(await sftp.stat(full)):
+    if not _is_file(await _answered(sftp.stat(full))):
         raise asyncssh.SFTPNoSuchFile("it is no file")
-    async with sftp.open(full, "rb") as file:
-        while chunk := await file.read(_READ_BYTES):
-            copy.write(cast("bytes", chunk))
+    file = await _answered(sftp.open(full, "rb"))
+    while chunk := await _answered(file.read(_READ_BYTES)):
+        copy.write(cast("bytes", chunk))
+
+
+async def _answered(asked: Awaitable[T]) -> T:
+    """The answer, or that there is none; what stays open ends with the connection."""
+    async with asyncio.timeout(_ANSWER_S):
+        return await asked
 
 
 def _private_key(text: str) -> asyncssh.SSHKey:
