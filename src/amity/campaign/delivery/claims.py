@@ -92,7 +92,9 @@ class Claims:
         same Message-ID.
         """
         logs, table = self._logs, self._schemas.table("nms:delivery")
-        again = sa.select(table.c.id).where(table.c.transactional == sa.true())
+        again = sa.select(table.c.id).where(
+            table.c.transactional == sa.true(), table.c.state != model.STOPPED
+        )
         claimed = logs.c.status == model.SENDING
         resent = connection.execute(
             sa.update(logs)

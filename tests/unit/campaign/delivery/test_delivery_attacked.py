@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from campaign_side import CONTENT, Campaign
+from campaign_side import CONTENT, Campaign, Crash
 
 from amity.campaign.delivery.errors import BadContent, WrongState
 from amity.campaign.delivery.shapes import NewDelivery
@@ -104,3 +104,24 @@ def test_a_sender_that_adds_a_header_is_refused_before_anybody_is_written_to(
     content = msgspec.structs.replace(CONTENT, from_name="Shop\r\nBcc: x@x.example")
     with pytest.raises(BadContent, match="line break"):
         campaign.ready(content)
+
+
+def test_what_was_stopped_and_then_interrupted_is_not_pending_for_ever(tmp_path: Path) -> None:
+    """A transactional message is sent again after a crash, but not one of a delivery that was stopped."""
+    campaign = Campaign(tmp_path)
+    campaign.crowd(2)
+    id = campaign.started(CONTENT, transactional=True)
+
+    def stopped() -> None:
+        campaign.deliveries.stop(id)
+        raise Crash
+
+    campaign.server.before = stopped
+    with pytest.raises(Crash):
+        campaign.drain()
+    campaign.server.before = lambda: None
+    campaign.new_sender()
+    campaign.drain()
+
+    assert campaign.statuses(id) == {"unknown": 2}
+    assert campaign.server.addresses() == []
