@@ -409,11 +409,12 @@ def project(value: Any, wanted: Trie | None) -> Any:
     if wanted is None:
         return value
     if type(value) is dict:
-        return {
-            name: inner if below is None else project(inner, below)
-            for name, below in wanted.items()
-            if (inner := value.get(name)) is not None
-        }
+        found: dict[str, Any] = {}
+        for name, below in wanted.items():
+            inner = value.get(name)
+            if inner is not None:
+                found[name] = inner if below is None else project(inner, below)
+        return found
     if type(value) is list:
         return [project(item, wanted) for item in value]
     return value
