@@ -17,10 +17,8 @@ from amity.testing.memory import MemoryDocuments
 
 ORG_PREFIX = "kndctr_ORG_AmityOrg_"
 IDENTITY_MAP = {"type": "object", "additionalProperties": {"type": "array"}}
-CONSENTS = {
-    "type": "object",
-    "properties": {"collect": {"properties": {"val": {"enum": ["y", "n", "p", "u", "LI"]}}}},
-}
+CONSENT = {"properties": {"val": {"enum": ["y", "n", "p", "u", "LI"]}}}
+CONSENTS = {"type": "object", "properties": {"collect": CONSENT, "share": CONSENT}}
 
 
 class EdgeShop(Shop):

@@ -554,13 +554,14 @@ async def test_refused_consent_is_not_told_as_stored(
     edge: EdgeShop, http: httpx.AsyncClient
 ) -> None:
     """A value that the schema refuses: 207, a failed record, and no consent cookie."""
-    value = {"collect": {"val": "maybe"}}
+    value = {"collect": {"val": "y"}, "share": {"val": "maybe"}}
     body = {"consent": [{"standard": "Adobe", "version": "2.0", "value": value}]}
     reply = await interact(http, edge.mixed, body, "/ee/v1/privacy/set-consent")
 
     assert reply.status_code == 207
     assert CONSENT not in stored(reply)
-    assert edge.failed()[0].path == "/consents/collect/val"
+    assert "consent:preferences" not in handles(reply)
+    assert edge.failed()[0].path == "/consents/share/val"
 
 
 async def test_no_consent_means_no_event(edge: EdgeShop, http: httpx.AsyncClient) -> None:
