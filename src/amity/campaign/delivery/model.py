@@ -38,6 +38,9 @@ PENDING: Final = number_of(LOG_STATUS, "pending")
 CANCELLED: Final = number_of(LOG_STATUS, "cancelled")
 UNKNOWN: Final = number_of(LOG_STATUS, "unknown")
 
+NEVER_LEFT: Final = (IGNORED, PENDING, CANCELLED)
+"""Statuses of messages that nobody has."""
+
 TYPE_SOFT: Final = number_of(FAILURE_TYPE, "soft")
 TYPE_IGNORED: Final = number_of(FAILURE_TYPE, "ignored")
 

@@ -130,17 +130,24 @@ class Deliveries:
         return [delivery_shown(dict(row), row["service"] or "") for row in rows]
 
     def delete(self, id: int) -> None:
-        """Forget a delivery with its logs; one that is under way must be stopped first."""
+        """Forget a delivery of which no message may have left.
+
+        Mails that people have need their logs: links in them lead somewhere, they opt people out,
+        and what bounces is known as ours.
+        """
         with self._tables.begin() as connection:
             row = self._contents.delivery(connection, id)
             if row["state"] in (*model.UNDER_WAY, model.PAUSED):
                 raise WrongState(f"delivery {id} is under way: stop it first")
             logs = self._schemas.table("nms:broadLogRcp")
-            leaving = sa.select(logs.c.id).where(
-                logs.c.delivery_id == id, logs.c.status == model.SENDING
+            left = sa.select(logs.c.id).where(
+                logs.c.delivery_id == id, logs.c.status.not_in(model.NEVER_LEFT)
             )
-            if connection.execute(leaving.limit(1)).first() is not None:
-                raise WrongState(f"messages of delivery {id} are being handed over: wait for them")
+            if connection.execute(left.limit(1)).first() is not None:
+                raise WrongState(
+                    f"messages of delivery {id} have left or may have: their links and bounces "
+                    "need its logs, so it stays"
+                )
             connection.execute(sa.delete(self._table).where(self._table.c.id == id))
 
     def prepare(self, id: int, target: WantedTarget, targeting: Targeting) -> Json:
