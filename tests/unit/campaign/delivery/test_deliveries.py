@@ -88,6 +88,7 @@ PEOPLE = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

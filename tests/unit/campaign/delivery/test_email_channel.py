@@ -71,6 +71,7 @@ def test_answers(tmp_path: Path) -> None:
     assert mails[0].raw == _messages("a@x.example")[0].body
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [10, 400_000])
 def test_cut_within_data(tmp_path: Path, size: int) -> None:
     """A server that closes within DATA took nothing; nothing else of the chunk is tried against it."""
@@ -145,6 +146,7 @@ def test_whole_delivery_by_a_server_in_trouble(tmp_path: Path, answer: str) -> N
     assert len(mails) + (answer == "cut") * statuses.get("unknown", 0) == 60
 
 
+@pytest.mark.thorough
 def test_server_that_says_later(tmp_path: Path) -> None:
     """4xx for an hour over real SMTP: sent after it, once."""
     (tmp_path / "sink").mkdir()

@@ -46,6 +46,7 @@ def _check_marketing(campaign: Campaign, id: int) -> None:
     assert campaign.deliveries.get(id)["state"] == "finished"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_no_message_twice_whichever_commit_dies(tmp_path: Path, when: str) -> None:
     """The process dies before or after each commit of a run: nobody gets two marketing messages."""

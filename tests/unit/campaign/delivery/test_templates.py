@@ -50,6 +50,7 @@ def _outcome(make: Any, values: dict[str, Any]) -> tuple[str, str]:
         return "not", error.message
 
 
+@pytest.mark.thorough
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(SAID, max_size=8).map("".join),

@@ -244,6 +244,7 @@ def test_what_the_api_does_not_know(tmp_path: Path) -> None:
     assert client.get("/campaign/exports").json()["items"] == []
 
 
+@pytest.mark.thorough
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(

@@ -130,6 +130,7 @@ def test_who_is_not_in_a_full_export_has_left(ground: Ground) -> None:
     assert done.outputs["out"].vars["exportMode"] == "full"
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

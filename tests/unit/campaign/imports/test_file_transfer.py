@@ -98,6 +98,7 @@ def test_a_file_that_grows_while_it_is_taken_is_not_taken(tmp_path: Path) -> Non
     assert copies.taken("wkf1_1_files") is None
 
 
+@pytest.mark.thorough
 def test_a_foreign_server_must_hold_still(ground: Ground, tmp_path: Path) -> None:
     """A file at a foreign SFTP server is taken when two looks, a while apart, agree."""
     with own_sftp(tmp_path / "theirs", "shop") as server:

@@ -158,6 +158,7 @@ def publish(ground: Ground) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_an_audience_becomes_a_list(ground: Ground) -> None:
     """Members get on it, who left goes off it and stays a recipient, nobody is created."""
     town = Town(ground)
@@ -202,6 +203,7 @@ def test_a_lying_manifest_changes_nobody(ground: Ground) -> None:
     assert "its manifest says" in town.told(id)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("first", range(2))
 def test_killed_anywhere_the_list_is_the_same(ground: Ground, first: int) -> None:
     """No recipient is created, nobody is on the list twice or missing, one file of each kind."""

@@ -467,6 +467,7 @@ def test_words_of_sql_are_names(tables: SqliteTables, schemas: CampaignSchemas) 
         assert 0 == records.find(connection, {}, limit=1).total
 
 
+@pytest.mark.thorough
 def test_two_who_save_at_once(
     tmp_path: Path, schemas: CampaignSchemas, clock: VirtualBusinessClock
 ) -> None:

@@ -188,6 +188,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     made.tables.close()
 
 
+@pytest.mark.thorough
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_sql_and_rows_agree(campaign: Campaign, seed: int) -> None:

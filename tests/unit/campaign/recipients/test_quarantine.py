@@ -110,6 +110,7 @@ STORIES = st.lists(st.tuples(TOLD, st.integers(1, 7)), max_size=6).map(
 )
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=100,
     deadline=None,
@@ -278,6 +279,7 @@ def test_nothing_to_quarantine(tables: SqliteTables, quarantine: Quarantine) -> 
         assert None is quarantine.find(connection, address="")
 
 
+@pytest.mark.thorough
 def test_many_addresses(tables: SqliteTables, quarantine: Quarantine) -> None:
     """More addresses than a statement takes are asked for and healed alike; a long text is cut."""
     many = [f"p{number}@x.com" for number in range(1_100)]

@@ -65,6 +65,7 @@ fields: st.SearchStrategy[list[dict[str, str | bool]]] = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=12, deadline=None, phases=[Phase.generate])
 @given(data=st.data(), known=people, first=rows, second=rows)
 def test_nothing_is_lost(

@@ -52,6 +52,7 @@ def test_a_query_keeps_one_of_each_and_so_many(world: Any) -> None:
     assert ids(world, late) == [c, a]
 
 
+@pytest.mark.thorough
 def test_a_query_of_a_list_and_of_logs(world: Any) -> None:
     """Membership, subscription and what happened before are conditions."""
     a, b, c = world.recipients(A, B, C)

@@ -20,6 +20,7 @@ def test_small_graph_by_the_book(tmp_path: Path) -> None:
     assert not list((tmp_path / "world" / "work").glob("*.db"))
 
 
+@pytest.mark.thorough
 def test_killed_at_some_moments(tmp_path: Path) -> None:
     """Killed in the middle of what a run makes durable, all tables come out the same."""
     moments = Moments()
@@ -32,6 +33,7 @@ def test_killed_at_some_moments(tmp_path: Path) -> None:
         assert killed.deaths == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(2))
 def test_random_graphs_killed(tmp_path: Path, seed: int) -> None:
     """A graph drawn from a seed is as the book says, and the same when killed five times."""

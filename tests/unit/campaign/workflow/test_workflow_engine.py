@@ -494,6 +494,7 @@ def test_a_workflow_left_paused(desk: Any, graph: Any) -> None:
     assert "nobody resumed it" in desk.said(id)[-1]
 
 
+@pytest.mark.thorough
 def test_history_is_purged(desk: Any, graph: Any) -> None:
     """Runs older than the history is long are forgotten; 0 keeps all."""
     boxes = {"c": DAILY, "m": ("make", {"count": 1}), "e": "end"}
