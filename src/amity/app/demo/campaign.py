@@ -147,8 +147,7 @@ class CampaignPart:
         for name, graph in graphs.imports(door.account).items():
             self.workflows[name] = self.campaign.workflow(graph)
             self.campaign.run(self.workflows[name])
-        audience, tenant = self.audiences["campaign_targets"], self._platform.tenant
-        for name, (template, config) in graphs.scheduled(audience, tenant).items():
+        for name, (template, config) in graphs.exports().items():
             self.workflows[name] = self.campaign.from_template(template, config)
             self.campaign.command(self.workflows[name], "start")
         self._peers.sink.obey(*self._rules())
@@ -158,14 +157,23 @@ class CampaignPart:
         """What happens at the end of a day; the business clock stands at the next midnight."""
         now_ms = day_ms + DAY_MS
         if now_ms == SENT_MS:
-            # Looked up now: a workflow forgets its history after 30 days.
-            passed = self.campaign.transitions(self.workflows["import-audience"])
-            self.unknown = sum(one["count"] for one in passed if one["output"] == "unreconciled")
+            self._import_audience()
             self._send("campaign-18", self.first)
         if now_ms == REMINDER_MS:
             self._send("campaign-18-reminder", self.second)
         for household in self.answers.days.get(day_ms, ()):
             self.answered[household] = (self._answer(household), to_iso(now_ms))
+
+    def _import_audience(self) -> None:
+        """Its first file is complete; whom nobody knows is counted as long as it is remembered."""
+        template, config = graphs.audience_import(
+            self.audiences["campaign_targets"], self._platform.tenant
+        )
+        workflow = self.campaign.from_template(template, config)
+        self.campaign.command(workflow, "start")
+        self._settle()
+        passed = self.campaign.transitions(workflow)
+        self.unknown = sum(one["count"] for one in passed if one["output"] == "unreconciled")
 
     def mails(self, sent: Sent) -> int:
         """Mails of a delivery, all mailboxes together: who got two counts twice."""

@@ -112,31 +112,30 @@ def file_import(
     )
 
 
-def scheduled(audience: str, tenant: str) -> dict[str, tuple[str, Json]]:
-    """Name → template and what it is told: the audience once a day, the logs once a day."""
-    daily = {"every": "P1D"}
+def exports() -> dict[str, tuple[str, Json]]:
+    """Name → template and what it is told: each log goes back every other day."""
     kinds = {
         "broad-log": "export_broad_log",
         "tracking-log": "export_tracking_log",
         "non-deliverable": "export_non_deliverable",
         "preferences": "export_preferences",
     }
-    made: dict[str, tuple[str, Json]] = {
-        f"export-{name}": (template, {"name": f"export-{name}", **daily})
+    return {
+        f"export-{name}": (template, {"name": f"export-{name}", "every": "P2D"})
         for name, template in kinds.items()
     }
-    made["import-audience"] = (
-        "import_audiences",
-        {
-            "name": "import-audience",
-            "audience": audience,
-            "list": LIST,
-            "folder": "campaign",
-            "keys": {"externalId": f"_{tenant}_loyaltyId"},
-            **daily,
-        },
-    )
-    return made
+
+
+def audience_import(audience: str, tenant: str) -> tuple[str, Json]:
+    """Template and what it is told: the audience's files, at once and then once a week."""
+    return "import_audiences", {
+        "name": "import-audience",
+        "audience": audience,
+        "list": LIST,
+        "folder": "campaign",
+        "keys": {"externalId": f"_{tenant}_loyaltyId"},
+        "every": "P7D",
+    }
 
 
 def delivery(name: str, subject: str) -> Json:
