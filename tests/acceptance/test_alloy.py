@@ -167,6 +167,20 @@ def test_visitor_stays_who_he_is_over_pages_and_signs_in(
     assert {one["eventType"] for one in held} >= {"web.formFilledOut", "commerce.purchases"}
 
 
+def test_last_words_of_a_page_are_heard(secure: RunningServer, http: httpx.Client) -> None:
+    """What the SDK sends by beacon while the page goes away is held, under the same device."""
+    leaving = {"eventType": "web.webinteraction.linkClicks"}
+    with shop_site(secure, THEIR_DOMAIN) as made:
+        ecid = visit(made)
+        made.alloy("sendEvent", {"documentUnloading": True, "xdm": leaving})
+        made.page.goto("https://www.shop.test/next")
+        held = events_of(http, "ECID", ecid, 4)
+        beacons = [one.url for one in made.requests if "/v1/collect?" in one.url]
+
+    assert len(beacons) == 1
+    assert [one["eventType"] for one in held].count(leaving["eventType"]) == 1
+
+
 def test_consent_is_kept_and_obeyed(secure: RunningServer, http: httpx.Client) -> None:
     """A no becomes a profile record; the SDK reads it in its cookie and sends nothing more."""
     answer = {"standard": "Adobe", "version": "2.0", "value": {"collect": {"val": "n"}}}

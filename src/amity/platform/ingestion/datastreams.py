@@ -20,7 +20,7 @@ from amity.platform.ingestion.errors import UnknownDataStream
 from amity.platform.ingestion.validation import RecordValidator
 from amity.storage.ports import Document, Documents
 
-DATASTREAM_KIND = "datastream"
+DATASTREAM_KIND = "edge_datastream"
 MAPPINGS_MAX = 200
 NAME_CHARS_MAX = 255
 PATH_CHARS_MAX = 512

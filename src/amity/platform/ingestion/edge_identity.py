@@ -136,7 +136,7 @@ def with_ecid(identity_map: Any, ecid: str) -> Any:
     if not isinstance(identity_map, dict | None):
         return identity_map
     found = {name: items for name, items in (identity_map or {}).items() if name != FPID}
-    if ecid and ECID not in found:
+    if ecid and not found.get(ECID):
         primary = not has_primary(found)
         found[ECID] = [{"id": ecid, "authenticatedState": "ambiguous", "primary": primary}]
     elif ecid and not has_primary(found):
