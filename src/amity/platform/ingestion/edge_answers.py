@@ -8,6 +8,7 @@ form that it must have. Behaviour: platform-collect.md §7.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import re2
@@ -140,6 +141,7 @@ def problem(error: AmityError, report: Report) -> Reply:
     return Reply(error.status, body, headers)
 
 
+@lru_cache(maxsize=1024)
 def cross_origin(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """The headers that let a page of `origin` read the answer and send cookies.
 

@@ -30,7 +30,6 @@ _HALF_DIGITS = 19
 _HEAD = bytes((0x0A, ECID_DIGITS))
 _SEAL_HEAD = bytes((0xA2, 0x06, _SEAL_BYTES))
 _COOKIE_CHARS_MAX = 128
-_ECID = re2.compile(r"[0-9]{38}")
 _FPID = re2.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -71,7 +70,7 @@ class EdgeIdentities:
         """The visitor: ECID of the request, of the cookie, FPID of the request, of its cookie."""
         explicit = _named(known.named, ECID)
         if explicit:
-            if not _ECID.fullmatch(explicit):
+            if not _is_ecid(explicit):
                 raise EdgeRefused(
                     "0305-400",
                     "Invalid ECID",
@@ -105,7 +104,7 @@ class EdgeIdentities:
         except (binascii.Error, ValueError):
             return ""
         ecid = raw[len(_HEAD) : len(_HEAD) + ECID_DIGITS].decode("latin-1")
-        if not _ECID.fullmatch(ecid):
+        if not _is_ecid(ecid):
             return ""
         return ecid if hmac.compare_digest(raw, self._message(org, ecid)) else ""
 
@@ -153,6 +152,10 @@ def has_primary(identity_map: Any) -> bool:
         for items in identity_map.values()
         for item in (items if isinstance(items, list) else ())
     )
+
+
+def _is_ecid(text: str) -> bool:
+    return len(text) == ECID_DIGITS and text.isascii() and text.isdigit()
 
 
 def _marked(items: Any) -> Any:
