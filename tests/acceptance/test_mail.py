@@ -17,7 +17,7 @@ from small_campaign import BOUNCES, SmallCampaign, running_campaign
 from strict_mail import SIGNED, signed_fields, signed_well, strict
 
 from amity.app.demo.letters import Letter
-from amity.testing.smtp_sink import Rule
+from amity.testing.smtp_sink import Mail, Rule
 
 # As a recipient's name is kept: each word begins with a capital.
 NAMES = [
@@ -199,6 +199,52 @@ def test_refusals_are_what_the_mail_server_said(campaign: SmallCampaign) -> None
     assert campaign.sink.to("p101@example.test") == []
 
 
+def test_broken_connections_write_to_nobody_twice(campaign: SmallCampaign) -> None:
+    """Broken after the last dot: unknown, listed, never sent again.
+
+    Broken before it: sent again if the last dot had certainly not left, else as above.
+    """
+    cut, vanished, fine = (campaign.recipient(number) for number in (301, 302, 303))
+    campaign.sink.obey(
+        Rule(to="p301@*", answer="cut", times=1), Rule(to="p302@*", answer="vanish", times=1)
+    )
+    delivery = campaign.send("broken-connections", [cut, vanished, fine])
+    campaign.settle()
+    for _ in range(8):
+        campaign.platform.post("/admin/clock", {"advance": "PT12H"})
+    logs = campaign.logs(delivery)
+    listed = campaign.side.get(f"deliveries/{delivery}/unknown")["logs"]
+    campaign.sink.obey()
+
+    states = [logs[one]["status"] for one in (cut, vanished, fine)]
+    mails = [len(to(campaign, number)) for number in (301, 302, 303)]
+
+    assert states[1:] == ["unknown", "sent"]
+    assert mails[1:] == [1, 1]
+    assert (states[0], mails[0]) in {("sent", 1), ("unknown", 0)}
+    unknown = {one for one in (cut, vanished) if logs[one]["status"] == "unknown"}
+    assert {one["recipientId"] for one in listed} == unknown
+
+
+def test_an_hour_of_come_back_later_loses_nobody(campaign: SmallCampaign) -> None:
+    """A server that answers 4xx for an hour gets every message afterwards, each once."""
+    people = [campaign.recipient(number) for number in range(401, 406)]
+    campaign.sink.obey(Rule(to="p40*@*", answer="later"))
+    delivery = campaign.send("later", people)
+    campaign.settle()
+    campaign.platform.post("/admin/clock", {"advance": "PT59M"})
+    held = {one["status"] for one in campaign.logs(delivery).values()}
+    none_yet = [mail for number in range(401, 406) for mail in to(campaign, number)]
+    campaign.sink.obey()
+    campaign.platform.post("/admin/clock", {"advance": "PT6H"})
+    sent = {one["status"] for one in campaign.logs(delivery).values()}
+
+    assert (held, none_yet) == ({"pending"}, [])
+    assert sent == {"sent"}
+    assert [len(to(campaign, number)) for number in range(401, 406)] == [1] * 5
+    assert campaign.side.get("quarantine", status="quarantine", domain="later")["total"] == 0
+
+
 def test_broken_template_of_one_person_stops_nobody_else(campaign: SmallCampaign) -> None:
     """Who lacks what the content asks for fails with the reason; the others get their mail."""
     whole, broken = campaign.recipient(201, zipCode="5"), campaign.recipient(202, zipCode="0")
@@ -211,6 +257,11 @@ def test_broken_template_of_one_person_stops_nobody_else(campaign: SmallCampaign
     assert logs[broken]["status"] == "failed"
     assert "divi" in logs[broken]["failureText"]
     assert campaign.sink.to("p202@example.test") == []
+
+
+def to(campaign: SmallCampaign, number: int) -> list[Mail]:
+    """The mails of one recipient."""
+    return campaign.sink.to(f"p{number}@example.test")
 
 
 def mirror_of(letter: Letter) -> str:
