@@ -17,7 +17,7 @@ from amity.campaign.recipients.condition_sql import CALLS
 from amity.campaign.recipients.errors import UnknownSchema
 from amity.campaign.recipients.model import Attribute, AttributeType, Schema
 from amity.campaign.recipients.schemas import CampaignSchemas
-from amity.expression.errors import UnknownField, UnknownFunction
+from amity.expression.errors import SyntaxFault, UnknownField, UnknownFunction
 from amity.expression.syntax.xtk import Parsed, parse
 from amity.expression.tree import Call, Field, Literal, Node, Param, Var, path_of, rebuild
 from amity.expression.xtk.functions import Type
@@ -25,6 +25,9 @@ from amity.expression.xtk.resolve import FieldType, condition, resolve
 
 LINKS_MAX = 5
 """Links that a path goes along. Ours."""
+
+SQL_PARTS_MAX = 200_000
+"""Parts of a condition's SQL, each as often as it is written. Ours: seconds to write."""
 
 WORK, TARGET = "targetData", "target"
 """``[targetData/@x]``: a column of the work table; ``[target/@x]``: one of the targeting dimension."""
@@ -100,13 +103,13 @@ class Conditions:
             ExpressionError: With the place in the text and what would do.
         """
         scope = _Scope(self._schemas, rows)
-        return _sql(condition(_spelled(parse(text)), scope, now_ms), {Param(1): scope})
+        return _bounded(_sql(condition(_spelled(parse(text)), scope, now_ms), {Param(1): scope}))
 
     def value(self, text: str, rows: Rows, now_ms: int) -> Value:
         """The value of an expression; a condition's is 1 or 0."""
         scope = _Scope(self._schemas, rows)
         typed = resolve(_spelled(parse(text)), scope, now_ms)
-        sql = _sql(typed.node, {Param(1): scope})
+        sql = _bounded(_sql(typed.node, {Param(1): scope}))
         if typed.type == "condition":
             return Value(sa.case((sql, sa.literal(1)), else_=sa.literal(0)), "boolean")
         return Value(sql, typed.type)
@@ -265,6 +268,24 @@ def _field_type(schema: Schema, attribute: Attribute) -> FieldType:
 
 
 Env = Mapping[Node, _Scope]
+
+
+def _bounded(sql: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Refuse SQL without end: a call may write its argument ten times, and calls stand in calls."""
+    sizes: dict[int, tuple[int, Any]] = {}
+
+    def size(part: Any) -> int:
+        if id(part) not in sizes:
+            # With the part itself, so that its number is not given to another one.
+            sizes[id(part)] = (1 + sum(map(size, part.get_children())), part)
+        return sizes[id(part)][0]
+
+    if size(sql) > SQL_PARTS_MAX:
+        raise SyntaxFault(
+            "the condition is too long when it is written as SQL: calls of times and numbers stand in "
+            "one another; add the inner ones as columns by an enrichment before"
+        )
+    return sql
 
 
 def _sql(node: Any, env: Env) -> sa.ColumnElement[Any]:

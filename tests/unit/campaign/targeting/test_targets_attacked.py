@@ -13,6 +13,7 @@ from amity.campaign.workflow.activities import ACTIVITIES
 from amity.campaign.workflow.activities import query as query_activity
 from amity.campaign.workflow.activity import Task, WorkTable
 from amity.campaign.workflow.errors import BadOptions, WrongInputs
+from amity.expression.errors import SyntaxFault
 from amity.kernel.clock import HOUR_MS, MINUTE_MS
 
 CONTENT = {"fromAddress": "a@shop.example", "subject": "s", "text": "{{ unsubscribeUrl }}"}
@@ -124,3 +125,17 @@ def _fail(connection: sa.Connection, people: sa.Table, again: sa.Insert) -> None
     people.metadata.create_all(connection, [people])
     connection.execute(again)
     connection.execute(again)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "AddMonths(AddMonths(AddMonths(AddMonths(@created, 1), 1), 1), 1) > GetDate()",
+        "ToInteger(" * 6 + "@email" + ")" * 6 + " > 0",
+        "Abs(" * 20 + "@id" + ")" * 20 + " > 0",
+    ],
+)
+def test_a_short_condition_does_not_become_sql_without_end(world: Any, condition: str) -> None:
+    """Each call writes its argument several times; a process that writes them all answers nobody."""
+    with pytest.raises(SyntaxFault, match="too long"):
+        world.run("query", {"where": condition})
