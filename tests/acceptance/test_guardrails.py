@@ -264,7 +264,14 @@ def test_workflows_are_no_way_around(rested: SmallCampaign) -> None:
     written = attack(
         rested,
         "by-hand",
-        ("rows", "query", {"schema": "nms:broadLogRcp"}),
+        (
+            "rows",
+            "query",
+            {
+                "schema": "nms:broadLogRcp",
+                "columns": [{"name": "address", "value": "@address"}],
+            },
+        ),
         ("file", "extraction", {"name": "broadlog"}),
         (
             "upload",

@@ -31,7 +31,7 @@ KILLS = int(os.environ.get("AMITY_KILLS", "5"))
 """Five in `make test`, fifty in `make soak`."""
 
 PHASES = ("import", "workflow", "sending", "export")
-MEMBERS, STRANGERS = 240, 20
+MEMBERS, STRANGERS = 400, 20
 CHUNKS_MAX = 8
 """Chunks under way at a time, at most."""
 
@@ -49,13 +49,19 @@ class Killer:
     left: int = KILLS
     in_phase: Counter[str] = field(default_factory=Counter)
 
-    def strike(self, phase: str) -> None:
-        """Kill at a random moment, as long as there are kills left."""
+    def strike(self, phase: str, begun: Callable[[], bool] = lambda: True) -> None:
+        """Kill at a random moment after it has begun, as long as there are kills left."""
         if not self.left:
             return
         self.left -= 1
         self.in_phase[phase] += 1
-        time.sleep(self.rng.uniform(0.0, 0.9))
+        if phase == "sending":  # a moment among messages, not before or after them
+            until = time.monotonic() + 30
+            while not begun() and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(self.rng.uniform(0.0, 0.15))
+        else:
+            time.sleep(self.rng.uniform(0.0, 0.9))
         if self.rng.random() < 0.4:
             kill_worker(self.server)
         else:
@@ -153,10 +159,11 @@ class Run:
             ("members", "query", {"where": f"InList('{LIST}')"}),
             ("send", "delivery", {"content": content, "start": "prepareAndStart"}),
         )
-        side = self.campaign.side
+        side, sink = self.campaign.side, self.campaign.sink
+        before = sink.count()
         id = int(patiently(lambda: side.workflow(chain(f"send-{number}", *steps))))
         patiently(lambda: side.command(id, "start"))
-        self.killer.strike("sending")
+        self.killer.strike("sending", lambda: sink.count() > before)
         patiently(lambda: side.finished(id))
         patiently(self.campaign.settle)
         found = patiently(lambda: list(side.every("deliveries", "deliveries")))
@@ -241,7 +248,7 @@ def test_nobody_was_written_to_twice(run: Run) -> None:
         assert max(mails[subject].values()) == 1
         assert {one for one, found in status.items() if found == "sent"} <= set(mails[subject])
         assert everybody - set(mails[subject]) <= {one["address"] for one in unknown}
-    assert unknown_in_all <= bound
+    assert 0 < unknown_in_all <= bound, "a kill while sending leaves some outcomes unknown"
     assert len(run.deliveries) == len(run.subjects)
 
 
