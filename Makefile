@@ -11,7 +11,7 @@ setup: ## Build .venv from requirements.lock; leaves .venv/bin/amity ready
 dev: ## The same with the tools that check and test (requirements-dev.lock)
 	@scripts/setup dev
 
-demo: setup ## A real shop's customers become audiences; KEEP=1 leaves the server on, HOUSEHOLDS=150 is the small form
+demo: setup ## A real shop's customers become audiences, answered mails, and audiences again; KEEP=1 leaves the server on, HOUSEHOLDS=150 is the small form
 	@scripts/demo
 
 serve: setup ## Run the server on ./.amity/data (DATA=, HOST=, PORT=)

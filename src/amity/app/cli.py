@@ -1,4 +1,7 @@
-"""The command line: `amity`."""
+"""The command line: `amity`.
+
+What a command needs of the server is imported when it is called: the others start without it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,8 @@ from rich.text import Text
 
 from amity.app.exchange_commands import exchange_commands
 from amity.app.folder import DataFolder, write_json
-from amity.app.init import create_organisation
 from amity.app.local_client import LocalClient
 from amity.app.logs import configure_logs
-from amity.app.server import ServeOptions, serve
 from amity.kernel.errors import AmityError
 
 cli = typer.Typer(
@@ -46,6 +47,8 @@ def init(
     admin: Annotated[str, typer.Option(help="E-mail address of the first administrator.")],
 ) -> None:
     """Create an organisation and print its credentials, once, as one JSON object."""
+    from amity.app.init import create_organisation
+
     credentials = create_organisation(DataFolder(data), org, admin)
     sys.stdout.write(json.dumps(credentials) + "\n")
 
@@ -74,6 +77,9 @@ def serve_command(
     ] = "bounces.example.test",
 ) -> None:
     """Run everything on one data folder; on an empty folder, create the organisation first."""
+    from amity.app.init import create_organisation
+    from amity.app.server import ServeOptions, serve
+
     folder = DataFolder(data)
     if not folder.initialised():
         credentials = create_organisation(folder, "Amity", "admin@example.test")
@@ -176,8 +182,7 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Leave the server running.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the run; emptied first.")] = DEMO_DATA,
 ) -> None:
-    """Turn a real shop's customers into audiences and check every hop; fails if one is wrong."""
-    # DuckDB and Arrow come with it: other commands start without them.
+    """Turn a real shop's customers into audiences and answered mails; check every hop."""
     from amity.app.demo.story import Options, run
 
     raise typer.Exit(run(Options(data=data, households=households, keep=keep), OUT))

@@ -214,13 +214,16 @@ def normalised(code: int, enhanced: str, text: str) -> str:
 
     >>> normalised(550, "5.1.1", "<ann@example.org>: no such user at mx7.example.org id A1B2C3")
     '550 5.1.1 *: no such user at #xxx# id #xxx#'
+    >>> normalised(550, "5.1.1", "550 5.1.1 no such user")
+    '550 5.1.1 no such user'
     """
+    head = [part for part in (str(code) if code else "", enhanced.strip()) if part]
     said = cleaned(text)
+    for part in head:
+        said = said.removeprefix(f"{part} ")
     said = _URL.sub("#xxx#", said)
     said = _ADDRESS.sub("*", said)
     said = _VARIABLE.sub("#xxx#", said)
-    head = [str(code)] if code else []
-    head += [enhanced.strip()] if enhanced.strip() else []
     return " ".join([*head, said]).strip()[:NORMALISED_CHARS_MAX] or "no text"
 
 

@@ -140,9 +140,10 @@ class Deliveries:
             if row["state"] in (*model.UNDER_WAY, model.PAUSED):
                 raise WrongState(f"delivery {id} is under way: stop it first")
             logs = self._schemas.table("nms:broadLogRcp")
-            left = sa.select(logs.c.id).where(
-                logs.c.delivery_id == id, logs.c.status.not_in(model.NEVER_LEFT)
-            )
+            # A proof is nobody's message: its logs may go once they are settled.
+            gone = logs.c.status.not_in(model.NEVER_LEFT)
+            gone = logs.c.status == model.SENDING if row["proof"] else gone
+            left = sa.select(logs.c.id).where(logs.c.delivery_id == id, gone)
             if connection.execute(left.limit(1)).first() is not None:
                 raise WrongState(
                     f"messages of delivery {id} have left or may have: their links and bounces "

@@ -130,7 +130,7 @@ def names(table: sa.FromClause) -> list[str]:
     return [column.key for column in table.c]
 
 
-REASON = Column(name="rejectReason", label="Why it goes this way")
+REASON = Column(name="rejectReason", label="reason")
 
 
 def left_table(alias: str | None = None) -> sa.Table:

@@ -58,21 +58,22 @@ def test_a_delivery_that_is_paused_while_the_sender_looks(tmp_path: Path) -> Non
 
 
 def test_a_delivery_is_not_forgotten_while_it_leaves(tmp_path: Path) -> None:
-    """Stopped is not over: what is being handed over has a log to be settled in."""
+    """What is being handed over has a log to be settled in, and what has left one to come back to."""
     campaign = Campaign(tmp_path)
     campaign.crowd(3)
     id = campaign.started(CONTENT)
 
     def stopped() -> None:
         campaign.deliveries.stop(id)
-        with pytest.raises(WrongState, match="handed over"):
+        with pytest.raises(WrongState, match="have left"):
             campaign.deliveries.delete(id)
         campaign.server.before = lambda: None
 
     campaign.server.before = stopped
     campaign.drain()
     assert campaign.statuses(id) == {"sent": 3}
-    campaign.deliveries.delete(id)
+    with pytest.raises(WrongState, match="have left"):
+        campaign.deliveries.delete(id)
 
 
 def test_proofs_are_numbered_on(tmp_path: Path) -> None:
