@@ -346,7 +346,10 @@ class Engine:
             return closing.finish(connection, workflow.id, now_ms, failed=told, why="Aborted")
         if mode == "stop":
             store.update(connection, TASKS, task.id, state=store.FAILED, error=text)
-            why = "Paused by an error; resume it once the cause is gone, or restart it to fetch everything anew"
+            why = (
+                "Paused by an error; resume it once the cause is gone, "
+                "or restart it to fetch everything anew"
+            )
             commands.pause(connection, workflow.id, now_ms, why=why, failed=told)
             return []
         made = self._plan(workflow.graph)
