@@ -141,8 +141,8 @@ class Deliveries:
                 raise WrongState(f"delivery {id} is under way: stop it first")
             logs = self._schemas.table("nms:broadLogRcp")
             # A proof is nobody's message: its logs may go once they are settled.
-            gone = logs.c.status.not_in(model.NEVER_LEFT)
-            gone = logs.c.status == model.SENDING if row["proof"] else gone
+            at_hand, away = logs.c.status == model.SENDING, logs.c.status.not_in(model.NEVER_LEFT)
+            gone = at_hand if row["proof"] else away
             left = sa.select(logs.c.id).where(logs.c.delivery_id == id, gone)
             if connection.execute(left.limit(1)).first() is not None:
                 raise WrongState(
