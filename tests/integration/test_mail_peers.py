@@ -13,7 +13,7 @@ from waiting import eventually
 
 from amity.testing.openssh import openssh_available, start_openssh
 from amity.testing.postfix import postfix_available, start_postfix
-from amity.testing.smtp_sink import Attempt, Rule, SmtpSink, ThreadedSink, sink_process
+from amity.testing.smtp_sink import Attempt, Rule, SinkProcess, SmtpSink, ThreadedSink
 
 BODY = b"Subject: hello\r\n\r\n..two dots\r\nlast line\r\n"
 BOUNCES = "bounces.example.test"
@@ -39,8 +39,8 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[SmtpS
         with ThreadedSink(tmp_path / "sink") as listening:
             yield listening, listening.address
     else:
-        with sink_process(tmp_path / "sink") as started:
-            yield started
+        with SinkProcess(tmp_path / "sink") as started:
+            yield started, started.address
 
 
 def test_sink_keeps_what_it_takes_and_refuses_by_rule(sink: tuple[SmtpSink, str]) -> None:

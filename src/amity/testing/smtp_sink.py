@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
@@ -94,17 +93,17 @@ class SmtpSink:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
 
     def obey(self, *rules: Rule) -> None:
         """From now on, these rules and no others."""
-        draft = self._folder / ".rules.json"
+        draft = self.folder / ".rules.json"
         draft.write_bytes(msgspec.json.encode(rules))
-        draft.replace(self._folder / "rules.json")
+        draft.replace(self.folder / "rules.json")
 
     def mails(self, after: int = 0) -> Iterator[Mail]:
         """The messages taken, in order of arrival, without the first `after`."""
-        for path in sorted(self._folder.glob("*.eml")):
+        for path in sorted(self.folder.glob("*.eml")):
             number = int(path.stem)
             if number > after:
                 envelope = json.loads(path.with_suffix(".json").read_bytes())
@@ -117,7 +116,7 @@ class SmtpSink:
 
     def count(self) -> int:
         """How many messages were taken."""
-        return sum(1 for _ in self._folder.glob("*.eml"))
+        return sum(1 for _ in self.folder.glob("*.eml"))
 
     def to(self, address: str) -> list[Mail]:
         """The messages taken for an address."""
@@ -125,7 +124,7 @@ class SmtpSink:
 
     def attempts(self) -> list[Attempt]:
         """Every recipient that was named, and what was answered."""
-        path = self._folder / "attempts.jsonl"
+        path = self.folder / "attempts.jsonl"
         if not path.exists():
             return []
         lines = path.read_bytes().splitlines()
@@ -166,22 +165,55 @@ class ThreadedSink(SmtpSink):
         self._controller.stop()
 
 
-@contextmanager
-def sink_process(folder: Path, *rules: Rule, port: int = 0) -> Iterator[tuple[SmtpSink, str]]:
-    """A sink in a process of its own while the block lasts; also its ``HOST:PORT``."""
-    sink, port = SmtpSink(folder), port or free_port()
-    if rules:
-        sink.obey(*rules)
-    command = [sys.executable, "-m", "amity.testing.smtp_sink"]
-    with (folder / "sink.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [*command, "--folder", str(folder), "--port", str(port)], stdout=log, stderr=log
-        )
-        try:
-            await_port(lambda: process.poll() is None, port, folder / "sink.log", "the sink")
-            yield sink, f"{HOST}:{port}"
-        finally:
-            end(process)
+class SinkProcess(SmtpSink):
+    """A sink in a process of its own: while the block lasts, or until `stop`."""
+
+    def __init__(self, folder: Path, *rules: Rule, port: int = 0) -> None:
+        super().__init__(folder)
+        if rules:
+            self.obey(*rules)
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT``."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id; 0 while it does not run."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        """Listen."""
+        command = [sys.executable, "-m", "amity.testing.smtp_sink"]
+        command += ["--folder", str(self.folder), "--port", str(self.port)]
+        with (self.folder / "sink.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                command, stdout=log, stderr=log, start_new_session=True
+            )
+        self._process = process
+        log_path = self.folder / "sink.log"
+        await_port(lambda: process.poll() is None, self.port, log_path, "the sink")
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._process is not None:
+            end(self._process)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 class _Handler:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ from amity.app.demo.raw import STREAM_START_MS, RawData
 from amity.app.demo.river import Taken
 from amity.kernel.clock import RealSystemClock, from_iso, to_iso
 from amity.testing.server import RunningServer
-from amity.testing.smtp_sink import SmtpSink, sink_process
+from amity.testing.smtp_sink import SinkProcess, SmtpSink
 
 STREAM_END_MS = from_iso("2018-01-01T05:00:00Z")
 """The last basket is of 04:01:20."""
@@ -79,32 +78,31 @@ def run(options: Options, out: Console) -> int:
     for folder in (options.data, mailboxes):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    status = 1
-    with ExitStack() as running:
-        sink, smtp = running.enter_context(sink_process(mailboxes))
-        server = RunningServer(
-            options.data,
-            clock=to_iso(STREAM_START_MS),
-            arguments=[
-                *("--smtp", smtp, "--sftp-port", "0"),
-                *("--bounce-port", "0", "--bounce-domain", BOUNCE_DOMAIN),
-            ],
-        )
-        running.callback(server.stop)
+    sink = SinkProcess(mailboxes)
+    server = RunningServer(
+        options.data,
+        clock=to_iso(STREAM_START_MS),
+        arguments=[
+            *("--smtp", sink.address, "--sftp-port", "0"),
+            *("--bounce-port", "0", "--bounce-domain", BOUNCE_DOMAIN),
+        ],
+    )
+    try:
+        sink.start()
         server.start()
-        try:
-            status = Demo(server, sink, options.households, out).play()
-        finally:
-            if options.keep:
-                running.pop_all()
-                _say_what_stays(server, mailboxes, out)
-    return status
+        return Demo(server, sink, options.households, out).play()
+    finally:
+        if options.keep:
+            _say_what_stays(server, sink, out)
+        else:
+            server.stop()
+            sink.stop()
 
 
-def _say_what_stays(server: RunningServer, mailboxes: Path, out: Console) -> None:
+def _say_what_stays(server: RunningServer, sink: SinkProcess, out: Console) -> None:
     out.print(f"\nThe server stays on: {server.url} (process {server.pid}).")
     out.print(f"Its data: {server.data}, its credentials: {server.data / 'test-credentials.json'}.")
-    out.print(f"Its mail server stays on, too; what it took: {mailboxes}.")
+    out.print(f"So does the mail server (process {sink.pid}); what it took: {sink.folder}.")
 
 
 class Demo:
