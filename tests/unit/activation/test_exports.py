@@ -429,6 +429,7 @@ CONSENTS = st.sampled_from(
 CHANGES = st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans(), st.booleans()), max_size=20)
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -31,6 +31,7 @@ def _soon(told: Callable[[], bool]) -> bool:
     return any(told() or waiting.wait(0.02) or told() for _ in range(250))
 
 
+@pytest.mark.thorough
 def test_a_worker_that_cannot_be_started_is_tried_again(link: WorkerLink) -> None:
     """Out of processes or memory at this moment: the next try may find some."""
     link._arguments = ["/nowhere/python"]

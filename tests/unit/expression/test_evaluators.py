@@ -147,6 +147,7 @@ def rules(draw: st.DrawFn) -> str:
     return out
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None)
 @given(rules(), profiles, events, st.booleans())
 def test_closures_agree_with_rows(
@@ -169,6 +170,7 @@ def test_closures_agree_with_rows(
     assert evaluate(parse(text), profile, found, last, audiences=audiences).value == expected.value
 
 
+@pytest.mark.thorough
 @settings(max_examples=100, deadline=None)
 @given(rules(), profiles, events, st.data())
 def test_the_answer_stands_until_it_says_it_changes(
@@ -207,6 +209,7 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None)
 @given(
     st.one_of(rules(), st.sampled_from(ODD)),
@@ -300,6 +303,7 @@ PROFILES = pa.schema(
 people = st.lists(st.tuples(profiles, events), min_size=1, max_size=12)
 
 
+@pytest.mark.thorough
 @settings(max_examples=6, deadline=None)
 @given(st.lists(rules(), min_size=4, max_size=12), people)
 def test_one_query_agrees_with_rows(
@@ -352,6 +356,7 @@ def run(statement: str, found: list[tuple[dict[str, Any], list[dict[str, Any]]]]
         connection.close()
 
 
+@pytest.mark.thorough
 def test_query_and_profile_store_agree_on_what_came_last() -> None:
     """The newest value is that of the greatest receipt stamp, also within one millisecond."""
     positions = [(63, 5, 0), (2, 6, 0), (2, 6, 1), (64, 1, 0), (70, 1, 0)]

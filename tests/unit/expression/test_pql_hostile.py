@@ -24,6 +24,7 @@ def test_lets_that_double_a_little_are_taken() -> None:
     assert pql.parse(_doubled(6))
 
 
+@pytest.mark.thorough
 def test_a_long_list_without_lets_is_taken() -> None:
     """The bound is about what lets make of a query, not about a long one."""
     listed = ",".join(f'"{at}"' for at in range(6_000))

@@ -92,6 +92,7 @@ def test_a_fault_says_where_and_what_to_do(text: str, line: int, column: int, hi
     assert hint in caught.value.message
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "text",
     ["foo(1)", "a.conatins(1)", "a.count(1, 2)", "x[^^^a]", "date(2024, 13, 1) = a",

@@ -42,6 +42,7 @@ def _as_python(expression: Expression) -> str:
     return "(" + word.join(_as_python(one) for one in expression.operands) + ")"
 
 
+@pytest.mark.thorough
 @settings(max_examples=150)
 @given(EXPRESSIONS, CARRIED)
 def test_holds_means_what_boolean_logic_means(

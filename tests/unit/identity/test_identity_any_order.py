@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from identity_oracle import Record, naive_graphs
@@ -147,6 +148,7 @@ def batches(records: list[Record], seed: int) -> list[list[Record]]:
     return cut
 
 
+@pytest.mark.thorough
 @settings(max_examples=250, deadline=None)
 @given(
     records=st.lists(RECORDS, min_size=1, max_size=22),
@@ -179,6 +181,7 @@ def test_any_order_gives_the_same_names(records: list[Record], seed: int, rules:
     assert sorted_world.names() == world.names()
 
 
+@pytest.mark.thorough
 @settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 1 << 30))
 def test_full_graphs_lose_the_same_whatever_the_order(seed: int) -> None:

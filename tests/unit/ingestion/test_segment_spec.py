@@ -323,6 +323,7 @@ KEYS = st.sampled_from(
 )
 
 
+@pytest.mark.thorough
 @given(st.sampled_from(sorted(CALLS)), st.dictionaries(KEYS, JSON))
 @settings(max_examples=150, deadline=None)
 def test_any_call_is_mapped_or_refused(type: str, call: dict[str, Any]) -> None:

@@ -266,6 +266,7 @@ _FRAMES = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=8, deadline=None)
 @given(frames=_FRAMES, crashes=st.lists(st.integers(0, 6), max_size=3), slices=st.integers(1, 3))
 def test_a_crash_at_any_commit_changes_nothing(

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,6 +163,7 @@ _RECORDS = st.fixed_dictionaries(
 _COLUMNS = RecordColumns(SCHEMA)
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(records=st.lists(_RECORDS, min_size=1, max_size=4))
 def test_the_fast_way_and_the_careful_way_agree(records: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def leaves(fields: dict[str, Any], path: tuple[str, ...] = ()) -> set[tuple[str,
     return found
 
 
+@pytest.mark.thorough
 @settings(max_examples=200, deadline=None)
 @given(bodies=st.lists(BODIES, min_size=1, max_size=6), seed=st.integers(0, 1 << 30))
 def test_any_order_gives_the_same_fragment(bodies: list[dict[str, Any]], seed: int) -> None:
@@ -77,6 +79,7 @@ def test_identity_maps_unite() -> None:
     } == view_of([piece], (), Policy("p"))
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None)
 @given(bodies=st.lists(BODIES, min_size=1, max_size=5))
 def test_a_merge_never_loses_a_value(bodies: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import OTHER, SCOPE, River, Stamped, customer, visit
@@ -156,6 +157,7 @@ RECORDS = st.tuples(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=100, deadline=None)
 @given(
     visits=st.lists(VISITS, max_size=8),

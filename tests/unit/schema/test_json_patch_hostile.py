@@ -7,6 +7,7 @@ import pytest
 from amity.kernel.json_patch import PatchRefused, apply_patch
 
 
+@pytest.mark.thorough
 def test_copying_a_document_into_itself_ends() -> None:
     """Forty doublings of a small text are refused long before they fill the memory."""
     operations = [

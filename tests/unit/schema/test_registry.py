@@ -402,6 +402,7 @@ def test_adhoc_class_gets_its_namespace() -> None:
         registry.patch(SCOPE, "schema", schema.id, UNION)
 
 
+@pytest.mark.thorough
 def test_doubling_references_are_bounded() -> None:
     """Data types that each hold the one before twice end in a refusal, not in a full memory."""
     registry = new_registry()

@@ -210,6 +210,7 @@ def test_versions_rise_on_when_a_split_brings_a_profile_back() -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_new_definition_reaches_everyone_and_a_deleted_one_lets_all_go() -> None:
     """Also the profiles to which nothing happens, page by page."""
     world = World({})
@@ -267,6 +268,7 @@ moves = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(moves)
 def test_streaming_is_what_the_rows_say_at_every_instant(

@@ -63,6 +63,7 @@ def test_table_names(name: str) -> None:
         connection.table_name(name + "x" * 60)
 
 
+@pytest.mark.thorough
 def test_another_process_reads_and_writes_beside_us(tmp_path: Path) -> None:
     """What a child process commits is seen here at once, and the other way round."""
     log, state = SqliteLog(tmp_path, writer=0), SqliteState(tmp_path / "state-0.db")
@@ -95,6 +96,7 @@ def test_another_process_reads_and_writes_beside_us(tmp_path: Path) -> None:
     state.close()
 
 
+@pytest.mark.thorough
 def test_what_was_acknowledged_survives_a_killed_process(tmp_path: Path) -> None:
     """A process killed between commits loses what was open and nothing else."""
     child = run_child(

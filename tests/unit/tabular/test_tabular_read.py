@@ -165,6 +165,7 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, content: bytes) -> No
         list(rows(_file(tmp_path, content), JSON_LINES))
 
 
+@pytest.mark.thorough
 def test_limits_at_their_edges(tmp_path: Path) -> None:
     """At the limit it is read, one over it is refused; a gzip bomb is refused."""
     path = _file(tmp_path, b'{"a":1}\n' * 3)
@@ -198,6 +199,7 @@ _VALUES = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=30, deadline=None)
 @given(records=st.lists(st.dictionaries(st.text(max_size=4), _VALUES), min_size=1, max_size=8))
 def test_json_lines_and_array_agree(

@@ -118,6 +118,7 @@ ADDRESS = re2.compile(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=300)
 @given(
     st.one_of(

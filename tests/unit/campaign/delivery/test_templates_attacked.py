@@ -16,6 +16,7 @@ SECONDS = 10.0
 VALUES: dict[str, Any] = {"recipient": {"firstName": "Ann"}, "amityLink": {"u1": "o"}}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "html",
     [

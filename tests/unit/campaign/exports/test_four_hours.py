@@ -161,6 +161,7 @@ def test_rows_written_while_the_clock_was_wrong_are_not_lost(tmp_path: Path) -> 
     assert ("failed", str(ids["sent"])) in {(row["status"], row["id"]) for row in place.rows()[-1]}
 
 
+@pytest.mark.thorough
 def test_a_start_of_the_machine_in_between(tmp_path: Path) -> None:
     """After a new start business time counts; set back beyond the last export, uptime is the proof."""
     place = Place(tmp_path)

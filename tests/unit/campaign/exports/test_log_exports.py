@@ -134,6 +134,7 @@ def test_subscriptions_are_in_the_preferences(tmp_path: Path) -> None:
     assert ann["lastModified"] == to_iso(place.clock.now_ms())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("at", [0, 1])
 def test_killed_while_publishing(tmp_path: Path, at: int, done: bool) -> None:

@@ -220,6 +220,7 @@ def test_killed_anywhere_the_list_is_the_same(ground: Ground, first: int) -> Non
     assert len(town.kept()) == 2
 
 
+@pytest.mark.thorough
 def test_profiles_and_personalisation_come_in(ground: Ground) -> None:
     """New people are made, known ones changed, offers are linked; what cannot be is kept apart."""
     ground.schemas.install()

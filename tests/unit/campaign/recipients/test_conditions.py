@@ -269,6 +269,7 @@ def test_faults_name_their_place(
     assert (caught.value.data["line"], caught.value.data["column"]) == (line, column)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "text",
     [

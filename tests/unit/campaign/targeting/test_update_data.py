@@ -73,6 +73,7 @@ def test_what_differs_in_nothing_is_not_written(world: Any) -> None:
     assert world.all("nms:recipient", "id", "lastModified") == before
 
 
+@pytest.mark.thorough
 def test_rows_that_cannot_be_written_are_rejected_with_the_reason(world: Any) -> None:
     """A row without key, a header injection, a bad address, a record named twice: nothing of it."""
     given = world.population(
@@ -218,6 +219,7 @@ def test_options_that_cannot_be_are_refused(world: Any) -> None:
 SEGMENT = [{"externalId": "a", "firstName": "Ann"}, {"externalId": "zz", "firstName": "Zoe"}]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("operation", ["insert", "insertOrUpdate"])
 @pytest.mark.parametrize("route", ["straight", "enriched", "split", "excluded", "from a table"])
 def test_a_segment_file_never_creates_a_recipient(world: Any, operation: str, route: str) -> None:

@@ -352,6 +352,7 @@ def test_errors_that_are_ignored(desk: Any, graph: Any) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_three_errors_in_a_row(desk: Any, graph: Any) -> None:
     """The third of three errors in a row stops the workflow; a task that ends well between resets."""
     boxes = {"f": ("fork", {"transitions": ["a", "b", "c"]}), **dict.fromkeys("abc", "broken")}
