@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amity.kernel.errors import Conflict, NotFound, Unavailable, Unprocessable
+from amity.kernel.errors import Conflict, Forbidden, NotFound, Unavailable, Unprocessable
 
 
 class WrongInputs(Unprocessable):
@@ -11,6 +11,10 @@ class WrongInputs(Unprocessable):
 
 class BadOptions(Unprocessable):
     """The options of an activity are not of the form they must have."""
+
+
+class MaySendNothing(Forbidden):
+    """Who asks may change workflows, and may not send messages by one."""
 
 
 class BadGraph(Unprocessable):

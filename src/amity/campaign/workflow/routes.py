@@ -12,8 +12,9 @@ import msgspec
 from fastapi import APIRouter, Body, Query, Response
 
 from amity.access.guard import needs
+from amity.access.principal import Permission, Principal
 from amity.campaign.workflow.commands import Method
-from amity.campaign.workflow.errors import BadGraph
+from amity.campaign.workflow.errors import BadGraph, MaySendNothing
 from amity.campaign.workflow.model import Graph
 from amity.campaign.workflow.service import PREVIEW_ROWS_MAX, Workflows
 
@@ -22,6 +23,9 @@ PREFIX = "/campaign/workflows"
 Json = dict[str, Any]
 VIEW = [needs("view-workflows")]
 EDIT = [needs("manage-workflows")]
+Editor = Annotated[Principal, needs("manage-workflows")]
+RUNS: frozenset[Method] = frozenset({"start", "resume", "restart"})
+SENDS: Permission = "start-deliveries"
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Start = Annotated[int, Query(ge=0, le=1 << 62)]
 Page = Annotated[int, Query(ge=1, le=PREVIEW_ROWS_MAX)]
@@ -93,9 +97,14 @@ def _graph_routes(api: APIRouter, workflows: Workflows) -> None:
 
 
 def _steering_routes(api: APIRouter, workflows: Workflows) -> None:
-    @api.post("/{workflow}/commands", status_code=202, dependencies=EDIT)
-    def command(workflow: str, method: Annotated[Method, Body(embed=True)]) -> Json:
-        return workflows.command(workflows.id_of(workflow), method)
+    @api.post("/{workflow}/commands", status_code=202)
+    def command(who: Editor, workflow: str, method: Annotated[Method, Body(embed=True)]) -> Json:
+        id = workflows.id_of(workflow)
+        if method in RUNS and SENDS not in who.permissions and workflows.sends(id):
+            raise MaySendNothing(
+                f"workflow {workflow[:80]!r} has a delivery: whoever lets it run needs {SENDS}"
+            )
+        return workflows.command(id, method)
 
     @api.post("/{workflow}/signals", status_code=202, dependencies=EDIT)
     def signal(

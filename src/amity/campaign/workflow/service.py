@@ -197,6 +197,13 @@ class Workflows:
             )
         return {"job": job, "workflow": workflow, "method": method, "status": "queued"}
 
+    def sends(self, workflow: int) -> bool:
+        """Whether it has an activity that may send messages."""
+        with self._tables.connect() as connection:
+            graph = store.graph_of(_row(connection, workflow))
+        specs = [self._activities[step.type] for step in graph.activities]
+        return any(isinstance(spec, ActivitySpec) and spec.effect == "intent" for spec in specs)
+
     def signal(self, workflow: int, activity: str, vars: Mapping[str, Any]) -> Json:
         """Tell a signal activity that something has happened outside."""
         with self._tables.begin() as connection:

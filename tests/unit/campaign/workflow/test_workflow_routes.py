@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,11 +37,12 @@ class Gate:
     """Lets everybody in and remembers what was asked for."""
 
     asked = ""
+    permissions: frozenset[str] = frozenset()
 
     def authorize(self, request: Request, permission: Permission) -> Principal:
         self.asked = permission
         scope = Scope("SHOP@AmityOrg", "prod")
-        return Principal(id="c", kind="api_client", scope=scope, permissions=frozenset())
+        return Principal(id="c", kind="api_client", scope=scope, permissions=self.permissions)
 
 
 @pytest.fixture
@@ -163,3 +165,20 @@ def test_templates_and_types(client: Client) -> None:
     assert made.json()["graph"]["activities"][0]["options"] == {"cron": "0 3 * * *"}
     assert client.post(f"{BASE}/templates/nightly", json={"hour": 3}).status_code == 422
     assert client.post(f"{BASE}/templates/daily", json={}).status_code == 404
+
+
+def test_who_may_not_send_lets_no_delivery_run(client: Client, desk: Any, gate: Gate) -> None:
+    """A workflow with messages in it is started, resumed and restarted by who may start deliveries."""
+    known = desk.workflows._activities
+    desk.workflows._activities = {**known, "send": replace(known["put"], effect="intent")}
+    steps = [{"name": "make", "type": "make"}, {"name": "send", "type": "send"}]
+    arrows = [{"from": "make", "to": "send"}]
+    graph = {"name": "mail", "activities": steps, "transitions": arrows}
+    assert client.post(BASE, json=graph).status_code == 201
+    at = f"{BASE}/mail/commands"
+
+    refused = client.post(at, json={"method": "start"})
+    assert (refused.status_code, "start-deliveries" in refused.text) == (403, True)
+
+    gate.permissions = frozenset({"start-deliveries"})
+    assert client.post(at, json={"method": "start"}).status_code == 202
