@@ -5,14 +5,14 @@ from __future__ import annotations
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from amity.access.audit import ACTIONS, AuditEvent, AuditLog, Status, asset_of
+from amity.access.audit import ACTIONS, Action, AuditEvent, AuditLog, Status, asset_of
 from amity.access.principal import Principal
 from amity.kernel.clock import SystemClock
 from amity.kernel.ids import IdSource
 
 
 class AuditMiddleware:
-    """Records changing requests of the control plane after they were answered."""
+    """Records changing requests of the control plane, before the answer goes out."""
 
     def __init__(
         self, app: ASGIApp, *, audit: AuditLog, ids: IdSource, system: SystemClock, org: str
@@ -28,13 +28,19 @@ class AuditMiddleware:
         if scope["type"] != "http" or action is None:
             await self._app(scope, receive, send)
             return
-        request_id = self._ids.hex(32)
-        code = 500
+        request_id, noted = self._ids.hex(32), False
+
+        async def note(code: int) -> None:
+            nonlocal noted
+            noted = True
+            await run_in_threadpool(
+                self._audit.record, self._event(scope, action, code, request_id)
+            )
 
         async def send_noted(message: Message) -> None:
-            nonlocal code
             if message["type"] == "http.response.start":
-                code = message["status"]
+                # Before the answer: who has it finds the entry.
+                await note(message["status"])
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"x-request-id", request_id.encode()),
@@ -44,24 +50,25 @@ class AuditMiddleware:
         try:
             await self._app(scope, receive, send_noted)
         finally:
-            principal: Principal | None = scope.get("state", {}).get("principal")
-            asset_type, asset_id = asset_of(scope["path"])
-            await run_in_threadpool(
-                self._audit.record,
-                AuditEvent(
-                    id=self._ids.uuid(),
-                    org=principal.scope.org if principal else self._org,
-                    sandbox=principal.scope.sandbox if principal else "prod",
-                    actor=principal.id if principal else "unknown",
-                    action=action,
-                    asset_type=asset_type,
-                    asset_id=asset_id,
-                    status=_status(code),
-                    failure_code=str(code) if code >= 400 else "",
-                    request_id=request_id,
-                    at_ms=self._system.now_ms(),
-                ),
-            )
+            if not noted:
+                await note(500)
+
+    def _event(self, scope: Scope, action: Action, code: int, request_id: str) -> AuditEvent:
+        principal: Principal | None = scope.get("state", {}).get("principal")
+        asset_type, asset_id = asset_of(scope["path"])
+        return AuditEvent(
+            id=self._ids.uuid(),
+            org=principal.scope.org if principal else self._org,
+            sandbox=principal.scope.sandbox if principal else "prod",
+            actor=principal.id if principal else "unknown",
+            action=action,
+            asset_type=asset_type,
+            asset_id=asset_id,
+            status=_status(code),
+            failure_code=str(code) if code >= 400 else "",
+            request_id=request_id,
+            at_ms=self._system.now_ms(),
+        )
 
 
 def _status(code: int) -> Status:
