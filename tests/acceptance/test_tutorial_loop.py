@@ -10,7 +10,7 @@ import pytest
 from pasting import DOCS, Prompt, commands, shell, walk
 
 from amity.testing.server import RunningServer, free_port
-from amity.testing.smtp_sink import sink_process
+from amity.testing.smtp_sink import SinkProcess
 
 FIRST = DOCS / "tutorial" / "first-audience.md"
 LOOP = DOCS / "tutorial" / "close-the-loop.md"
@@ -35,6 +35,6 @@ def test_the_page_runs(
     doors = again.split("--data shop ")[1].replace(f":{taken}", f":{port}")
     same = RunningServer(tmp_path / "shop", arguments=PORTS.sub(r"\1 0", doors).split())
     same.port, same.url = server.port, server.url
-    with sink_process(tmp_path / folder, port=port), same:
+    with SinkProcess(tmp_path / folder, port=port), same:
         walk(LOOP, prompt, capsys)
         prompt.paste("amity.close()")

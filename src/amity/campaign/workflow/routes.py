@@ -70,7 +70,7 @@ def _catalogue_routes(api: APIRouter, workflows: Workflows) -> None:
 def _graph_routes(api: APIRouter, workflows: Workflows) -> None:
     @api.get("", dependencies=VIEW)
     def find(
-        state: int | None = None,
+        state: Annotated[int | None, Query(ge=0, le=99)] = None,
         failed: Annotated[bool | None, Query()] = None,
         limit: Limit = 100,
         start: Start = 0,
