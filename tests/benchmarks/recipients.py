@@ -104,6 +104,7 @@ def _import(campaign: Campaign, loaded: WorkTable) -> None:
     spec: Any = ACTIVITIES["update_data"]
     config = msgspec.convert(OPTIONS, spec.config)
     means = SimpleNamespace(
+        clock=VirtualBusinessClock(NOW_MS),
         tables=campaign.tables,
         schemas=campaign.schemas,
         conditions=Conditions(campaign.schemas),
