@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from amity.flow.step import Cancel, Output, Timer
+from amity.flow.timetable import TimetableState
 from amity.kernel.clock import HOUR_MS, VirtualBusinessClock, from_iso
 from amity.kernel.errors import AmityError, Forbidden, NotFound
 from amity.kernel.ids import SeededIds
@@ -23,7 +24,7 @@ from amity.platform.ingestion.source_stage import (
     SourceDue,
     SourceFlowChanged,
     SourceStage,
-    SourceState,
+    Standing,
 )
 from amity.platform.ingestion.sources import SOURCES
 from amity.storage.ports import Entry
@@ -162,7 +163,9 @@ def test_every_way_to_sign_in_can_be_made(tmp_path: Path) -> None:
         spec.make(spec.config(authentication="ConnectionString", logs="broadLog"), means=means)
 
 
-def stepped(messages: list[Any], fired: list[Timer], now: int, state: SourceState) -> Any:
+def stepped(
+    messages: list[Any], fired: list[Timer], now: int, state: TimetableState[Standing]
+) -> Any:
     return SourceStage().step(state, messages, fired, now)
 
 
@@ -180,7 +183,7 @@ def test_another_sandbox_reads_no_files_of_this_one(tmp_path: Path) -> None:
 
 def test_when_a_flow_wakes() -> None:
     """At once when it is made, then by its schedule; after days of silence once; off, never."""
-    state = SourceState()
+    state: TimetableState[Standing] = TimetableState()
     on = SourceFlowChanged(SCOPE.key, "f", True, NOW, HOUR_MS)
     (first,) = stepped([on], [], NOW + 5, state).timers
     assert (first.due_ms, first.version) == (NOW + 5, 1)
@@ -199,7 +202,7 @@ def test_when_a_flow_wakes() -> None:
 
 def test_a_flow_of_one_time() -> None:
     """It wakes once."""
-    state = SourceState()
+    state: TimetableState[Standing] = TimetableState()
     once = SourceFlowChanged(SCOPE.key, "f", True, NOW + 1, 0)
     (timer,) = stepped([once], [], NOW, state).timers
 
