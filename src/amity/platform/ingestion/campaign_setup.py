@@ -7,7 +7,7 @@ sandbox by one call that may be repeated. Behaviour: campaign.md §2, platform-c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,9 +17,9 @@ from amity.platform.catalog.flow_service import FlowService
 from amity.platform.catalog.service import Catalog
 from amity.platform.ingestion.campaign_records import Naming
 from amity.platform.ingestion.inlets import LAKE_TARGET_SPEC
+from amity.platform.ingestion.ready_made import ReadyMade, dataset_of, own_group
 from amity.platform.ingestion.sources.campaign_logs import SPEC
 from amity.platform.schema.model import EVENT_CLASS, PROFILE_CLASS
-from amity.platform.schema.names import Kind
 from amity.platform.schema.service import SchemaRegistry
 from amity.storage.ports import Documents
 
@@ -29,24 +29,20 @@ _CAMPAIGN = "https://ns.adobe.com/experience/campaign/experienceevent-campaign"
 _IDENTITY_MAP = f"{_CONTEXT}/identitymap"
 _DIRECT = f"{_CONTEXT}/experienceevent-directmarketing"
 NON_DELIVERABLE = "Campaign non-deliverables"
+_WHAT = "What the campaign side's log files become."
 
 
 (SOURCE_SPEC,) = SPEC.connection_specs
 FLOW_SPEC, _ = SPEC.flow_spec
 
 
-class _Wanted(NamedTuple):
-    title: str
-    parts: tuple[str, ...]
-    """Class and standard field groups."""
-
-
-WANTED: Mapping[str, _Wanted] = {
-    "broadLog": _Wanted(
+WANTED: Mapping[str, ReadyMade] = {
+    "broadLog": ReadyMade(
         "Campaign delivery logs",
         (EVENT_CLASS, _IDENTITY_MAP, f"{_CAMPAIGN}-delivery-log", _DIRECT),
+        _WHAT,
     ),
-    "trackingLog": _Wanted(
+    "trackingLog": ReadyMade(
         "Campaign tracking logs",
         (
             EVENT_CLASS,
@@ -55,9 +51,10 @@ WANTED: Mapping[str, _Wanted] = {
             _DIRECT,
             f"{_CONTEXT}/experienceevent-environment-details",
         ),
+        _WHAT,
     ),
-    "nonDeliverable": _Wanted(NON_DELIVERABLE, (EVENT_CLASS, _IDENTITY_MAP, _DIRECT)),
-    "preferences": _Wanted(
+    "nonDeliverable": ReadyMade(NON_DELIVERABLE, (EVENT_CLASS, _IDENTITY_MAP, _DIRECT), _WHAT),
+    "preferences": ReadyMade(
         "Campaign preferences",
         (
             PROFILE_CLASS,
@@ -65,6 +62,7 @@ WANTED: Mapping[str, _Wanted] = {
             "https://ns.adobe.com/xdm/mixins/profile-consents",
             f"{_CONTEXT}/profile-preferences-details",
         ),
+        _WHAT,
     ),
 }
 """Kind of log → its schema and dataset, both by this title."""
@@ -119,8 +117,8 @@ class CampaignSetup:
     def datasets(self, scope: Scope) -> dict[str, str]:
         """Kind of log → dataset; creates what is missing of schemas and datasets."""
         return {
-            kind: self._dataset(scope, wanted.title, self._schema(scope, wanted))
-            for kind, wanted in WANTED.items()
+            kind: dataset_of(self._registry, self._catalog, scope, self._wanted(kind))
+            for kind in WANTED
         }
 
     def preferences(self, scope: Scope) -> tuple[str, Naming]:
@@ -164,41 +162,11 @@ class CampaignSetup:
         self._documents.put(scope, SETTING, SETTING, body)
         return body
 
-    def _schema(self, scope: Scope, wanted: _Wanted) -> str:
-        found = self._titled(scope, "schema", wanted.title)
-        if found:
-            return found
-        parts = list(wanted.parts)
-        if wanted.title == NON_DELIVERABLE:
-            group = _non_deliverable(self._registry.tenant)
-            own = self._titled(scope, "field_group", wanted.title)
-            parts.append(own or self._registry.create_field_group(scope, group, actor="amity").id)
-        body = {
-            "title": wanted.title,
-            "type": "object",
-            "description": "What the campaign side's log files become.",
-            "allOf": [{"$ref": part} for part in parts],
-            "meta:immutableTags": ["union"],
-        }
-        return self._registry.create_schema(scope, body, actor="amity").id
-
-    def _dataset(self, scope: Scope, title: str, schema: str) -> str:
-        for dataset in self._catalog.datasets(scope):
-            if dataset.name == title and dataset.schema_id == schema:
-                return dataset.id
-        enabled = ["enabled:true"]
-        body = {
-            "name": title,
-            "schemaRef": {"id": schema, "contentType": "application/vnd.adobe.xed+json;version=1"},
-            "tags": {"unifiedProfile": enabled, "unifiedIdentity": enabled},
-        }
-        return self._catalog.create_dataset(scope, body, actor="amity").id
-
-    def _titled(self, scope: Scope, kind: Kind, title: str) -> str:
-        for one in self._registry.snapshot(scope).of_kind(kind):
-            if one.body.get("title") == title and not one.standard:
-                return one.id
-        return ""
+    def _wanted(self, kind: str) -> ReadyMade:
+        wanted = WANTED[kind]
+        if kind != "nonDeliverable":
+            return wanted
+        return wanted._replace(group=_non_deliverable(self._registry.tenant))
 
 
 def _flow(flows: FlowService, scope: Scope, order: SetupOrder, what: tuple[str, str]) -> str:
@@ -277,11 +245,4 @@ def _non_deliverable(tenant: str) -> dict[str, Any]:
     for name, title in (("firstError", "First failure"), ("lastError", "Last failure")):
         properties[name] = {"type": "string", "format": "date-time", "title": title}
     own = {"type": "object", "title": "Non-deliverable", "properties": properties}
-    fields = {f"_{tenant}": {"type": "object", "properties": {"nonDeliverable": own}}}
-    return {
-        "title": NON_DELIVERABLE,
-        "type": "object",
-        "meta:intendedToExtend": [EVENT_CLASS],
-        "definitions": {"own": {"properties": fields}},
-        "allOf": [{"$ref": "#/definitions/own"}],
-    }
+    return own_group(tenant, NON_DELIVERABLE, EVENT_CLASS, {"nonDeliverable": own})

@@ -10,6 +10,7 @@ from typing import Any
 
 from amity.kernel.scope import Scope
 from amity.platform.catalog.service import Catalog
+from amity.platform.ingestion.ready_made import ReadyMade, dataset_of
 from amity.platform.schema.model import EVENT_CLASS, PROFILE_CLASS
 from amity.platform.schema.service import SchemaRegistry
 
@@ -17,6 +18,7 @@ _CONTEXT = "https://ns.adobe.com/xdm/context"
 _EVENT = f"{_CONTEXT}/experienceevent"
 EVENT_TITLE = "Edge: events"
 CONSENT_TITLE = "Edge: consents"
+WHAT = "What Edge clients send."
 PARTS = {
     EVENT_TITLE: (
         EVENT_CLASS,
@@ -41,7 +43,8 @@ PARTS = {
 def default_datastream(registry: SchemaRegistry, catalog: Catalog, scope: Scope) -> dict[str, Any]:
     """The order of the first data stream; creates what is missing of schemas and datasets."""
     event, consent = (
-        _dataset(catalog, scope, title, _schema(registry, scope, title)) for title in PARTS
+        dataset_of(registry, catalog, scope, ReadyMade(title, parts, WHAT))
+        for title, parts in PARTS.items()
     )
     return {
         "name": "Default data stream",
@@ -50,30 +53,3 @@ def default_datastream(registry: SchemaRegistry, catalog: Catalog, scope: Scope)
         "access": "mixed",
         "enabled": True,
     }
-
-
-def _schema(registry: SchemaRegistry, scope: Scope, title: str) -> str:
-    for one in registry.snapshot(scope).of_kind("schema"):
-        if one.body.get("title") == title:
-            return one.id
-    body = {
-        "title": title,
-        "type": "object",
-        "description": "What Edge clients send.",
-        "allOf": [{"$ref": part} for part in PARTS[title]],
-        "meta:immutableTags": ["union"],
-    }
-    return registry.create_schema(scope, body, actor="amity").id
-
-
-def _dataset(catalog: Catalog, scope: Scope, title: str, schema: str) -> str:
-    for dataset in catalog.datasets(scope):
-        if dataset.name == title and dataset.schema_id == schema:
-            return dataset.id
-    enabled = ["enabled:true"]
-    body = {
-        "name": title,
-        "schemaRef": {"id": schema, "contentType": "application/vnd.adobe.xed+json;version=1"},
-        "tags": {"unifiedProfile": enabled, "unifiedIdentity": enabled},
-    }
-    return catalog.create_dataset(scope, body, actor="amity").id

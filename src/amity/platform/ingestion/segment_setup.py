@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from amity.kernel.scope import Scope
 from amity.platform.catalog.service import Catalog
+from amity.platform.ingestion.ready_made import ReadyMade, dataset_of, own_group
 from amity.platform.schema.model import EVENT_CLASS, PROFILE_CLASS
-from amity.platform.schema.names import Kind
 from amity.platform.schema.service import SchemaRegistry
 
 _CONTEXT = "https://ns.adobe.com/xdm/context"
@@ -29,6 +29,7 @@ EVENT_GROUPS = (
 )
 PROFILE_TITLE = "Segment calls: people"
 EVENT_TITLE = "Segment calls: events"
+WHAT = "What the calls of a write key become."
 
 
 class SegmentDatasets(NamedTuple):
@@ -41,7 +42,7 @@ class SegmentDatasets(NamedTuple):
 def field_groups(tenant: str) -> dict[str, dict[str, Any]]:
     """The tenant's own fields, by title of the field group; `tenant` without underscore."""
     return {
-        PROFILE_TITLE: _field_group(
+        PROFILE_TITLE: own_group(
             tenant,
             PROFILE_TITLE,
             PROFILE_CLASS,
@@ -51,7 +52,7 @@ def field_groups(tenant: str) -> dict[str, dict[str, Any]]:
                 "groupTraits": _texts("Group traits", "What is known of the person's group."),
             },
         ),
-        EVENT_TITLE: _field_group(
+        EVENT_TITLE: own_group(
             tenant,
             EVENT_TITLE,
             EVENT_CLASS,
@@ -66,65 +67,14 @@ def field_groups(tenant: str) -> dict[str, dict[str, Any]]:
 def bootstrap(registry: SchemaRegistry, catalog: Catalog, scope: Scope) -> SegmentDatasets:
     """Create what is missing of schemas and datasets; the same answer when all is there."""
     groups = field_groups(registry.tenant)
-    return SegmentDatasets(
-        *(
-            _dataset(catalog, scope, title, _schema(registry, scope, (title, groups[title], parts)))
-            for title, parts in (
-                (PROFILE_TITLE, (PROFILE_CLASS, *PROFILE_GROUPS)),
-                (EVENT_TITLE, (EVENT_CLASS, *EVENT_GROUPS)),
-            )
+    profile, event = (
+        dataset_of(registry, catalog, scope, ReadyMade(title, parts, WHAT, groups[title]))
+        for title, parts in (
+            (PROFILE_TITLE, (PROFILE_CLASS, *PROFILE_GROUPS)),
+            (EVENT_TITLE, (EVENT_CLASS, *EVENT_GROUPS)),
         )
     )
-
-
-def _schema(
-    registry: SchemaRegistry, scope: Scope, wanted: tuple[str, dict[str, Any], tuple[str, ...]]
-) -> str:
-    title, group, parts = wanted
-    found = _titled(registry, scope, "schema", title)
-    if found:
-        return found
-    own = _titled(registry, scope, "field_group", title)
-    own = own or registry.create_field_group(scope, group, actor="amity").id
-    body = {
-        "title": title,
-        "type": "object",
-        "description": "What the calls of a write key become.",
-        "allOf": [{"$ref": part} for part in (*parts, own)],
-        "meta:immutableTags": ["union"],
-    }
-    return registry.create_schema(scope, body, actor="amity").id
-
-
-def _dataset(catalog: Catalog, scope: Scope, title: str, schema: str) -> str:
-    for dataset in catalog.datasets(scope):
-        if dataset.name == title and dataset.schema_id == schema:
-            return dataset.id
-    enabled = ["enabled:true"]
-    body = {
-        "name": title,
-        "schemaRef": {"id": schema, "contentType": "application/vnd.adobe.xed+json;version=1"},
-        "tags": {"unifiedProfile": enabled, "unifiedIdentity": enabled},
-    }
-    return catalog.create_dataset(scope, body, actor="amity").id
-
-
-def _titled(registry: SchemaRegistry, scope: Scope, kind: Kind, title: str) -> str:
-    for one in registry.snapshot(scope).of_kind(kind):
-        if one.body.get("title") == title and not one.standard:
-            return one.id
-    return ""
-
-
-def _field_group(tenant: str, title: str, class_id: str, fields: dict[str, Any]) -> dict[str, Any]:
-    own = {f"_{tenant}": {"type": "object", "properties": fields}}
-    return {
-        "title": title,
-        "type": "object",
-        "meta:intendedToExtend": [class_id],
-        "definitions": {"own": {"properties": own}},
-        "allOf": [{"$ref": "#/definitions/own"}],
-    }
+    return SegmentDatasets(profile, event)
 
 
 def _texts(title: str, description: str) -> dict[str, Any]:
