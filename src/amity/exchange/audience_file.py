@@ -6,8 +6,6 @@ reader begins with the manifest and believes a part only after counting it.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +27,10 @@ from amity.exchange.manifest import (
 )
 from amity.exchange.names import NameFacts, file_name
 from amity.exchange.parts import check_totals, part_rows
+from amity.exchange.publishing import Parts
 from amity.kernel.clock import to_iso
 from amity.tabular.read import Row
-from amity.tabular.write import CsvWriter, JsonLinesWriter, ParquetWriter, TableWriter, Written
+from amity.tabular.write import CsvWriter, JsonLinesWriter, ParquetWriter, TableWriter
 from amity.transports.ports import Store
 
 
@@ -77,52 +76,36 @@ class AudienceFileWriter:
         self._store = store
         self._file = file
         self._export = export
-        self._rows_max = rows_max
         self._header = file.header(export.columns)
         self._schema = pa.schema([(name, pa.string()) for name in self._header])
         self._name(1)  # a template that gives no name is refused before anything is written
-        spool.mkdir(parents=True, exist_ok=True)
-        self._spool = Path(tempfile.mkdtemp(prefix="export-", dir=spool))
-        self._parts: list[Written] = []
-        self._part = self._open()
-        self._part_rows = 0
+        self._parts = Parts(spool, prefix="export-", begin=self._begin, rows_max=rows_max)
 
     def write(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Add rows, a new part where one is full."""
         if batch.num_columns != len(self._header):
             raise BadColumns(f"{batch.num_columns} columns, but {len(self._header)} are mapped")
         columns = [column.cast(pa.string()) for column in batch.columns]
-        table = pa.Table.from_arrays(columns, schema=self._schema)
-        while table.num_rows:
-            if self._part_rows == self._rows_max:
-                self._parts.append(self._part.close())
-                self._part, self._part_rows = self._open(), 0
-            piece = table.slice(0, self._rows_max - self._part_rows)
-            self._part.write(piece)
-            self._part_rows += piece.num_rows
-            table = table.slice(piece.num_rows)
+        self._parts.write(pa.Table.from_arrays(columns, schema=self._schema))
 
     def publish(self) -> Manifest:
         """Publish the parts, then the manifest."""
-        self._parts.append(self._part.close())
-        results = []
-        for at, part in enumerate(self._parts, 1):
-            name = self._name(at)
-            path = f"{self._export.folder}/{name}".lstrip("/")
-            self._store.put(path, self._spool / f"{at}", content_type=self._file.content_type)
-            results.append(self._result(name, part))
-        manifest = self._manifest(tuple(results))
+        results = self._parts.publish(
+            self._store,
+            self._export.folder,
+            name=self._name,
+            content_type=self._file.content_type,
+        )
+        manifest = self._manifest(results)
         self._store.put(manifest_path(manifest), encode(manifest), content_type="application/json")
-        shutil.rmtree(self._spool)
+        self._parts.clear()
         return manifest
 
     def discard(self) -> None:
         """Forget what was written; nothing of it was visible."""
-        self._part.close()
-        shutil.rmtree(self._spool, ignore_errors=True)
+        self._parts.discard()
 
-    def _open(self) -> TableWriter:
-        path = self._spool / f"{len(self._parts) + 1}"
+    def _begin(self, path: Path) -> TableWriter:
         if self._file.kind == "csv":
             return CsvWriter(
                 path, self._header, dialect=self._file.dialect, packed=self._file.packed
@@ -134,16 +117,6 @@ class AudienceFileWriter:
     def _name(self, part: int) -> str:
         export = self._export
         return file_name(export.template, export.names, extension=self._file.suffix, part=part)
-
-    def _result(self, name: str, part: Written) -> ExportResult:
-        return ExportResult(
-            sink_path=f"/{self._export.folder}",
-            name=name,
-            size=part.stored_bytes,
-            rows=part.rows,
-            bytes=part.bytes,
-            sha256=part.sha256,
-        )
 
     def _manifest(self, results: tuple[ExportResult, ...]) -> Manifest:
         export = self._export

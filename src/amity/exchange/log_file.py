@@ -9,8 +9,6 @@ run, and before a text that begins with one. The manifest is published last.
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +22,11 @@ from amity.exchange.errors import BadColumns, ManifestDiffers, NoManifest
 from amity.exchange.guardrails import ROWS_PER_FILE_MAX
 from amity.exchange.manifest import MANIFEST_BYTES_MAX, ExportResult
 from amity.exchange.parts import check_totals, part_rows
+from amity.exchange.publishing import Parts
 from amity.kernel.clock import to_iso
 from amity.tabular.formats import CsvDialect, InputFormat
 from amity.tabular.read import Row
-from amity.tabular.write import CsvWriter, Written
+from amity.tabular.write import CsvWriter
 from amity.transports.ports import Store
 
 LogKind = Literal["broadLog", "trackingLog", "nonDeliverable", "preferences"]
@@ -167,14 +166,12 @@ class LogFileWriter:
         self._facts = facts
         self._file = LOG_FILES[facts.kind]
         self._schema = pa.schema([(name, pa.string()) for name in self._file.columns])
-        self._rows_max = rows_max
-        spool.mkdir(parents=True, exist_ok=True)
-        self._spool = Path(tempfile.mkdtemp(prefix="logs-", dir=spool))
-        self._parts: list[Written] = []
-        self._part_rows = 0
-        self._part = self._open()
-        self.visible = False
+        self._parts = Parts(spool, prefix="logs-", begin=self._begin, rows_max=rows_max)
+
+    @property
+    def visible(self) -> bool:
         """Whether anything of it is in the store: also without its manifest somebody may have read it."""
+        return self._parts.visible
 
     def write(self, rows: Sequence[Sequence[str | None]]) -> None:
         """Add rows: a text or None for each column."""
@@ -184,52 +181,31 @@ class LogFileWriter:
                 f"a row of {self._file.kind} has {len(self._file.columns)} cells, not {len(wide)}"
             )
         cells = [[_guarded(row[at]) for row in rows] for at in range(len(self._file.columns))]
-        table = pa.Table.from_arrays(
-            [pa.array(one, pa.string()) for one in cells], schema=self._schema
-        )
-        while table.num_rows:
-            if self._part_rows == self._rows_max:
-                self._parts.append(self._part.close())
-                self._part, self._part_rows = self._open(), 0
-            piece = table.slice(0, self._rows_max - self._part_rows)
-            self._part.write(piece)
-            self._part_rows += piece.num_rows
-            table = table.slice(piece.num_rows)
+        columns = [pa.array(one, pa.string()) for one in cells]
+        self._parts.write(pa.Table.from_arrays(columns, schema=self._schema))
 
     def publish(self) -> LogManifest:
         """Publish the parts, then the manifest."""
-        self._parts.append(self._part.close())
-        results = []
-        for at, part in enumerate(self._parts, 1):
-            name = f"{self._facts.stem}{'' if at == 1 else f'_{at}'}.csv"
-            path = f"{self._facts.folder}/{name}".lstrip("/")
-            self._store.put(path, self._spool / f"{at}", content_type=_CONTENT_TYPE)
-            self.visible = True
-            results.append(self._result(name, part))
-        manifest = self._manifest(tuple(results))
+        facts = self._facts
+        manifest = self._manifest(
+            self._parts.publish(
+                self._store, facts.folder, name=self._name, content_type=_CONTENT_TYPE
+            )
+        )
         content = orjson.dumps(msgspec.to_builtins(manifest), option=orjson.OPT_INDENT_2) + b"\n"
-        self._store.put(self._facts.manifest_path, content, content_type="application/json")
-        shutil.rmtree(self._spool)
+        self._store.put(facts.manifest_path, content, content_type="application/json")
+        self._parts.clear()
         return manifest
 
     def discard(self) -> None:
         """Forget what was written; nothing of it was visible."""
-        self._part.close()
-        shutil.rmtree(self._spool, ignore_errors=True)
+        self._parts.discard()
 
-    def _open(self) -> CsvWriter:
-        path = self._spool / f"{len(self._parts) + 1}"
+    def _name(self, part: int) -> str:
+        return f"{self._facts.stem}{'' if part == 1 else f'_{part}'}.csv"
+
+    def _begin(self, path: Path) -> CsvWriter:
         return CsvWriter(path, list(self._file.columns), dialect=_DIALECT)
-
-    def _result(self, name: str, part: Written) -> ExportResult:
-        return ExportResult(
-            sink_path=f"/{self._facts.folder}",
-            name=name,
-            size=part.stored_bytes,
-            rows=part.rows,
-            bytes=part.bytes,
-            sha256=part.sha256,
-        )
 
     def _manifest(self, results: tuple[ExportResult, ...]) -> LogManifest:
         facts = self._facts
