@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Response
 
 from amity.access.guard import needs
+from amity.campaign.delivery.errors import BadContent
 from amity.campaign.delivery.results import Results
 from amity.campaign.delivery.service import Deliveries
 from amity.campaign.delivery.shapes import (
@@ -17,9 +18,9 @@ from amity.campaign.delivery.shapes import (
     NewDelivery,
     Preparation,
     ProofWanted,
-    converted,
 )
 from amity.campaign.recipients.org_units import OrgUnits
+from amity.kernel.asked import converted
 
 PREFIX = "/campaign/deliveries"
 ID_MAX = 2**63 - 1
@@ -53,7 +54,7 @@ def _records(routes: APIRouter, deliveries: Deliveries) -> None:
 
     @routes.post("", status_code=201, dependencies=_EDIT)
     def create(body: _Body) -> Json:
-        return deliveries.create(converted(body, NewDelivery))
+        return deliveries.create(converted(body, NewDelivery, BadContent))
 
     @routes.get("/{id}", dependencies=_VIEW)
     def get(id: _Id) -> Json:
@@ -61,7 +62,7 @@ def _records(routes: APIRouter, deliveries: Deliveries) -> None:
 
     @routes.patch("/{id}", dependencies=_EDIT)
     def update(id: _Id, body: _Body) -> Json:
-        return deliveries.update(id, converted(body, NewDelivery))
+        return deliveries.update(id, converted(body, NewDelivery, BadContent))
 
     @routes.delete("/{id}", status_code=204, dependencies=_EDIT)
     def delete(id: _Id) -> Response:
@@ -72,12 +73,12 @@ def _records(routes: APIRouter, deliveries: Deliveries) -> None:
 def _steps(routes: APIRouter, deliveries: Deliveries) -> None:
     @routes.post("/{id}/prepare", dependencies=_EDIT)
     def prepare(id: _Id, body: _Body) -> Json:
-        wanted: Preparation = converted(body, Preparation)
+        wanted: Preparation = converted(body, Preparation, BadContent)
         return deliveries.prepare(id, wanted.target, wanted.targeting)
 
     @routes.post("/{id}/proof", status_code=201, dependencies=_START)
     def proof(id: _Id, body: _BodyOrNone = None) -> Json:
-        wanted: ProofWanted = converted(body or {}, ProofWanted)
+        wanted: ProofWanted = converted(body or {}, ProofWanted, BadContent)
         return deliveries.proof(id, wanted.addresses, wanted.recipient)
 
     @routes.post("/{id}/start", dependencies=_START)

@@ -12,7 +12,6 @@ import msgspec
 import orjson
 
 from amity.campaign.delivery.content import Content
-from amity.campaign.delivery.errors import BadContent
 from amity.campaign.delivery.model import Targeting
 from amity.campaign.recipients.builtin import (
     CHANNEL,
@@ -134,14 +133,6 @@ def exclusion_shown(row: Mapping[str, Any]) -> Json:
         "reasonText": row["reasonText"] or "",
         "date": _time(row["date"]),
     }
-
-
-def converted(body: Any, to: type[Any]) -> Any:
-    """The body as a struct; refused with the field and the reason."""
-    try:
-        return msgspec.convert(body, to)
-    except msgspec.ValidationError as error:
-        raise BadContent(f"the body: {error}") from error
 
 
 def _time(at_ms: int | None) -> str | None:

@@ -11,6 +11,7 @@ from amity.access.guard import needs
 from amity.access.principal import Principal
 from amity.campaign.exports.model import DEFAULT_ACCOUNT, DEFAULT_FOLDER, Order, log_kind
 from amity.campaign.exports.service import LogExports
+from amity.kernel.asked import converted
 from amity.kernel.errors import Invalid
 from amity.kernel.ids import IdSource
 
@@ -70,7 +71,4 @@ def router(exports: LogExports, ids: IdSource) -> APIRouter:
 
 
 def _read(body: dict[str, Any], form: type[T]) -> T:
-    try:
-        return msgspec.convert(body, form)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"the body: {error}") from None
+    return converted(body, form, Invalid)

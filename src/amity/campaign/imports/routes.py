@@ -16,6 +16,7 @@ from amity.campaign.imports.accounts import AccountBody, ExternalAccounts
 from amity.campaign.imports.errors import BadAccount
 from amity.campaign.imports.sftp_accounts import SftpAccountBody, SftpAccounts
 from amity.campaign.recipients.org_units import OrgUnits
+from amity.kernel.asked import converted
 
 _VIEW = [needs("view-workflows")]
 _EDIT = [needs("manage-workflows")]
@@ -85,10 +86,7 @@ def _sftp(routes: APIRouter, accounts: SftpAccounts) -> None:
 
 
 def _asked(body: Json, to: type[Asked]) -> Asked:
-    try:
-        return msgspec.convert(body, to)
-    except msgspec.ValidationError as wrong:
-        raise BadAccount(f"the body: {wrong}") from None
+    return converted(body, to, BadAccount)
 
 
 def _shown(one: msgspec.Struct) -> Json:

@@ -10,6 +10,7 @@ from fastapi import Body, Path, Query, Request
 from amity.access.guard import needs
 from amity.campaign.recipients.errors import BadValue
 from amity.campaign.recipients.records import ID_MAX, Page
+from amity.kernel.asked import converted
 
 MEMBERS_MAX = 10_000
 """Recipients named in one request. Ours; a workflow's list update takes any number."""
@@ -50,10 +51,7 @@ def ids_of(body: Json) -> list[int]:
 
 def convert(body: Json, to: type[_Asked]) -> _Asked:
     """The body as a struct; refused with the field and the reason."""
-    try:
-        return msgspec.convert(body, to)
-    except msgspec.ValidationError as error:
-        raise BadValue(f"the body: {error}") from error
+    return converted(body, to, BadValue)
 
 
 class _Members(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

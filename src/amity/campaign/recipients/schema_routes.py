@@ -22,6 +22,7 @@ from amity.campaign.recipients.model import Schema
 from amity.campaign.recipients.records import Records
 from amity.campaign.recipients.schema_rules import RESERVED_NAMESPACES
 from amity.campaign.recipients.schemas import CampaignSchemas
+from amity.kernel.asked import converted
 from amity.kernel.clock import BusinessClock
 from amity.storage.ports import Tables
 
@@ -95,10 +96,7 @@ def _record_routes(
 
 
 def _schema(body: Json) -> Schema:
-    try:
-        return msgspec.convert(body, Schema)
-    except msgspec.ValidationError as error:
-        raise BadSchema(f"the schema: {error}") from error
+    return converted(body, Schema, BadSchema, what="the schema")
 
 
 def _schema_shown(schemas: CampaignSchemas, id: str) -> Json:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from fastapi import APIRouter, Body, Query, Response
 
 from amity.access.guard import needs
@@ -17,6 +16,7 @@ from amity.campaign.workflow.commands import Method
 from amity.campaign.workflow.errors import BadGraph, MaySendNothing
 from amity.campaign.workflow.model import Graph
 from amity.campaign.workflow.service import PREVIEW_ROWS_MAX, Workflows
+from amity.kernel.asked import converted
 
 PREFIX = "/campaign/workflows"
 
@@ -42,10 +42,7 @@ def router(workflows: Workflows) -> APIRouter:
 
 
 def _graph(body: Json) -> Graph:
-    try:
-        return msgspec.convert(body, Graph)
-    except msgspec.ValidationError as error:
-        raise BadGraph(f"this is no workflow: {error}") from error
+    return converted(body, Graph, BadGraph, what="this is no workflow")
 
 
 def _catalogue_routes(api: APIRouter, workflows: Workflows) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter
 
 from amity.access.guard import needs
 from amity.access.principal import Principal
+from amity.kernel.asked import converted
 from amity.kernel.errors import Invalid
 from amity.platform.catalog.flow_service import FlowService
 from amity.platform.ingestion.campaign_setup import CampaignSetup, SetupOrder
@@ -22,10 +22,6 @@ def router(setup: CampaignSetup, flows: FlowService) -> APIRouter:
 
     @routes.post("/setup")
     def set_up(principal: Manager, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            order = msgspec.convert(body or {}, SetupOrder)
-        except msgspec.ValidationError as error:
-            raise Invalid(f"the body: {error}") from None
-        return setup.set_up(flows, principal.scope, order)
+        return setup.set_up(flows, principal.scope, converted(body or {}, SetupOrder, Invalid))
 
     return routes

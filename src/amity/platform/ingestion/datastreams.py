@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 import re2
 
+from amity.kernel.asked import converted
 from amity.kernel.clock import BusinessClock
 from amity.kernel.errors import Invalid, NotSupported
 from amity.kernel.ids import IdSource
@@ -180,10 +181,7 @@ class DataStreams:
         return shown(scope, body)
 
     def _checked(self, scope: Scope, body: Mapping[str, Any]) -> DataStreamOrder:
-        try:
-            order = msgspec.convert(dict(body), DataStreamOrder)
-        except msgspec.ValidationError as error:
-            raise Invalid(f"the data stream: {error}") from None
+        order = converted(dict(body), DataStreamOrder, Invalid, what="the data stream")
         if not 0 < len(order.name.strip()) <= NAME_CHARS_MAX:
             raise Invalid(f"name has 1 to {NAME_CHARS_MAX} characters", path="/name")
         if order.lookups.geo:
