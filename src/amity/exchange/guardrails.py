@@ -32,25 +32,21 @@ MAPPED_ATTRIBUTES_MAX = 50
 """Attributes mapped to one destination. Behaviour: platform-activation.md §4.9."""
 
 
-def next_export_ms(last_ms: int | None, now_ms: int) -> int:
-    """When the next log export may run.
+def check_export_interval(kind: str, wait_ms: int, now_ms: int) -> None:
+    """Refuse a log export that comes too soon after the last one of its kind.
 
-    >>> next_export_ms(0, 1) == EXPORT_INTERVAL_MS_MIN
-    True
-    >>> next_export_ms(None, 7)
-    7
+    Args:
+        kind: Of log.
+        wait_ms: What is left of the interval, by every clock that its keeper trusts; 0: nothing.
+        now_ms: Business time.
     """
-    return now_ms if last_ms is None else max(now_ms, last_ms + EXPORT_INTERVAL_MS_MIN)
-
-
-def check_export_interval(kind: str, last_ms: int | None, now_ms: int) -> None:
-    """Refuse a log export that comes too soon after the last one of its kind."""
-    allowed_ms = next_export_ms(last_ms, now_ms)
-    if allowed_ms > now_ms:
+    if wait_ms > 0:
+        next_ms = now_ms + wait_ms
         raise ExportTooSoon(
-            f"{kind} was exported at {to_iso(last_ms or 0)}; exports lie 4 h apart, "
-            f"the next is allowed at {to_iso(allowed_ms)}",
-            next_allowed_ms=allowed_ms,
+            f"{kind} was exported less than 4 h ago; exports lie 4 h apart, the next is "
+            f"allowed at {to_iso(next_ms)}",
+            next_allowed_ms=next_ms,
+            next_allowed=to_iso(next_ms),
         )
 
 

@@ -27,7 +27,7 @@ from amity.campaign.exports.interval import Moment, Watch, set_back_ms, wait_ms
 from amity.campaign.exports.model import LogExport, Order, log_kind
 from amity.campaign.exports.rows import LogRows, Window
 from amity.campaign.recipients.schemas import CampaignSchemas
-from amity.exchange.errors import ExportTooSoon
+from amity.exchange.guardrails import check_export_interval
 from amity.exchange.log_file import LOG_KINDS, LogExportFacts, LogFileWriter, LogKind
 from amity.kernel.clock import MINUTE_MS, to_iso
 from amity.kernel.errors import Terminal
@@ -223,14 +223,7 @@ class LogExports:
                 export=other.id,
             )
         wait = self._wait_ms(connection, kind, now)
-        if wait:
-            next_ms = now.business_ms + wait
-            raise ExportTooSoon(
-                f"{kind} was exported less than 4 h ago; exports lie 4 h apart, the next is "
-                f"allowed at {to_iso(next_ms)}",
-                next_allowed_ms=next_ms,
-                next_allowed=to_iso(next_ms),
-            )
+        check_export_interval(kind, wait, now.business_ms)
 
     @staticmethod
     def _wait_ms(connection: sa.Connection, kind: LogKind, now: Moment) -> int:
