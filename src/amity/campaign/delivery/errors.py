@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amity.kernel.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable, Unprocessable
+from amity.kernel.errors import Conflict, Corrupt, Invalid, NotFound, Unprocessable
 
 
 class BadLink(NotFound):
@@ -39,14 +39,6 @@ class WrongState(Conflict):
 
 class NameTaken(Conflict):
     """A delivery of that internal name exists already."""
-
-
-class AlreadyPrepared(Conflict):
-    """The delivery has been prepared with another target."""
-
-
-class NoChannel(Unavailable):
-    """No way to send over this channel has been set up."""
 
 
 class NotTaken(Corrupt):
