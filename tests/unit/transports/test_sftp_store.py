@@ -22,6 +22,8 @@ from amity.transports.outbound import Outbound
 from amity.transports.registry import TRANSPORTS
 from amity.transports.sftp import SftpConfig, SftpStore
 
+pytestmark = pytest.mark.thorough
+
 KEY = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
 HERE = Outbound(allow_loopback=True)
 

@@ -17,6 +17,8 @@ from amity.campaign.delivery.message import Outgoing
 from amity.campaign.delivery.model import CHUNK_MESSAGES
 from amity.kernel.clock import DAY_MS, HOUR_MS, MINUTE_MS
 
+pytestmark = pytest.mark.thorough
+
 CROWD = 210
 
 
@@ -46,7 +48,6 @@ def _check_marketing(campaign: Campaign, id: int) -> None:
     assert campaign.deliveries.get(id)["state"] == "finished"
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_no_message_twice_whichever_commit_dies(tmp_path: Path, when: str) -> None:
     """The process dies before or after each commit of a run: nobody gets two marketing messages."""

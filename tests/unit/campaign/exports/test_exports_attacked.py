@@ -20,6 +20,8 @@ from amity.transports.errors import StoreRefused, StoreUnavailable
 from amity.transports.local import LocalStore
 from amity.transports.ports import Store
 
+pytestmark = pytest.mark.thorough
+
 HOUR_S = 3_600
 
 

@@ -23,6 +23,8 @@ from amity.exchange.errors import ExportTooSoon
 from amity.exchange.guardrails import EXPORT_INTERVAL_MS_MIN
 from amity.kernel.clock import HOUR_MS, to_iso
 
+pytestmark = pytest.mark.thorough
+
 HOUR_S = 3_600
 
 
@@ -161,7 +163,6 @@ def test_rows_written_while_the_clock_was_wrong_are_not_lost(tmp_path: Path) -> 
     assert ("failed", str(ids["sent"])) in {(row["status"], row["id"]) for row in place.rows()[-1]}
 
 
-@pytest.mark.thorough
 def test_a_start_of_the_machine_in_between(tmp_path: Path) -> None:
     """After a new start business time counts; set back beyond the last export, uptime is the proof."""
     place = Place(tmp_path)
@@ -245,7 +246,6 @@ def test_what_the_api_does_not_know(tmp_path: Path) -> None:
     assert client.get("/campaign/exports").json()["items"] == []
 
 
-@pytest.mark.thorough
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(

@@ -30,6 +30,8 @@ from amity.transports.errors import StoreRefused, StoreUnavailable
 from amity.transports.local import LocalStore
 from amity.transports.ports import Stat
 
+pytestmark = pytest.mark.thorough
+
 SCOPE = Scope("O@AmityOrg", "prod")
 
 
@@ -134,7 +136,6 @@ def test_subscriptions_are_in_the_preferences(tmp_path: Path) -> None:
     assert ann["lastModified"] == to_iso(place.clock.now_ms())
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("at", [0, 1])
 def test_killed_while_publishing(tmp_path: Path, at: int, done: bool) -> None:
@@ -161,7 +162,6 @@ def test_killed_while_publishing(tmp_path: Path, at: int, done: bool) -> None:
         place.run(key="other")
 
 
-@pytest.mark.thorough
 def test_a_place_that_cannot_be_reached_is_tried_again(tmp_path: Path) -> None:
     """The host waits and goes on; a place that refuses for good fails the export, which does not count."""
     place = Place(tmp_path)
@@ -183,7 +183,6 @@ def test_a_place_that_cannot_be_reached_is_tried_again(tmp_path: Path) -> None:
     assert place.exports.run(order).state == "published"
 
 
-@pytest.mark.thorough
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(-700, 20_000), min_size=1, max_size=8), st.integers(0, 700))
 def test_nothing_is_left_out(
@@ -293,7 +292,6 @@ class Lent:
         self.exports = place.exports
 
 
-@pytest.mark.thorough
 def test_the_activity_exports_once_and_not_too_soon(tmp_path: Path) -> None:
     """Run again after a crash it answers the same; a little early it waits, much too early it is refused."""
     place = Place(tmp_path)

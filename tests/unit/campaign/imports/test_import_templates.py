@@ -23,6 +23,8 @@ from amity.kernel.clock import HOUR_MS, RealSystemClock, from_iso
 from amity.testing.simulator import Crash
 from amity.testing.workflow_simulator import Moments, MortalFiles, MortalTables
 
+pytestmark = pytest.mark.thorough
+
 if TYPE_CHECKING:
     from conftest import Ground
 
@@ -158,7 +160,6 @@ def publish(ground: Ground) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.thorough
 def test_an_audience_becomes_a_list(ground: Ground) -> None:
     """Members get on it, who left goes off it and stays a recipient, nobody is created."""
     town = Town(ground)
@@ -203,7 +204,6 @@ def test_a_lying_manifest_changes_nobody(ground: Ground) -> None:
     assert "its manifest says" in town.told(id)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("first", range(2))
 def test_killed_anywhere_the_list_is_the_same(ground: Ground, first: int) -> None:
     """No recipient is created, nobody is on the list twice or missing, one file of each kind."""
@@ -220,7 +220,6 @@ def test_killed_anywhere_the_list_is_the_same(ground: Ground, first: int) -> Non
     assert len(town.kept()) == 2
 
 
-@pytest.mark.thorough
 def test_profiles_and_personalisation_come_in(ground: Ground) -> None:
     """New people are made, known ones changed, offers are linked; what cannot be is kept apart."""
     ground.schemas.install()

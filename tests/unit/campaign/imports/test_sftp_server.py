@@ -18,6 +18,8 @@ from amity.campaign.imports.sftp_files import SftpLimits
 from amity.testing.own_sftp import PASSWORD, OwnSftp, own_sftp
 from amity.transports.local import LocalStore
 
+pytestmark = pytest.mark.thorough
+
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 LIMITS = SftpLimits(file_bytes=100_000, account_bytes=250_000, account_files=5, files_open=4)
 

@@ -23,6 +23,8 @@ from amity.campaign.tracking.model import (
 from amity.kernel.errors import Unavailable
 from amity.storage.ports import Entry
 
+pytestmark = pytest.mark.thorough
+
 DOMAIN = "bounce.amity.example"
 Door = tuple[BounceDoor, int]
 

@@ -22,6 +22,8 @@ from amity.flow.failed import FAILED_TOPIC
 from amity.kernel.clock import DAY_MS
 from amity.storage.ports import LogRecord
 
+pytestmark = pytest.mark.thorough
+
 
 def told(raw: bytes) -> object:
     """What is read in a mail, or why nothing is."""

@@ -15,6 +15,8 @@ from amity.campaign.workflow.model import ErrorHandling
 from amity.kernel.errors import Invalid, Unavailable
 from amity.testing.workflow_world import Flaky, Simulated, _spec
 
+pytestmark = pytest.mark.thorough
+
 DAILY = ("scheduler", {"cron": "0 6 * * *"})
 
 
@@ -352,7 +354,6 @@ def test_errors_that_are_ignored(desk: Any, graph: Any) -> None:
     ]
 
 
-@pytest.mark.thorough
 def test_three_errors_in_a_row(desk: Any, graph: Any) -> None:
     """The third of three errors in a row stops the workflow; a task that ends well between resets."""
     boxes = {"f": ("fork", {"transitions": ["a", "b", "c"]}), **dict.fromkeys("abc", "broken")}
@@ -495,7 +496,6 @@ def test_a_workflow_left_paused(desk: Any, graph: Any) -> None:
     assert "nobody resumed it" in desk.said(id)[-1]
 
 
-@pytest.mark.thorough
 def test_history_is_purged(desk: Any, graph: Any) -> None:
     """Runs older than the history is long are forgotten; 0 keeps all."""
     boxes = {"c": DAILY, "m": ("make", {"count": 1}), "e": "end"}
